@@ -1,0 +1,123 @@
+"""The literal table of methods: it drives `torchdropout methods`, the docs and the conformance tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the catalogue.
+
+    Attributes:
+        name: What the command line calls it.
+        title: The method's usual name.
+        layer: The public class, an attribute of `torchdropout`.
+        function: The public function, an attribute of `torchdropout.functional`.
+        noise: The distribution of the multiplier (or of what is added).
+        shared: Which axes share one draw.
+        target: What the noise acts on.
+        test_time: What happens in eval mode.
+        reference: Authors, title, venue, year.
+        input_shape: The shape of an input that shows the method's sharing pattern.
+        argument: The name of the strength's argument: a drop probability `p` or a standard deviation `std`.
+        default: The strength that a comparison uses when none is named.
+        models: The built-in models of `torchdropout compare` that the method can be placed in.
+    """
+
+    name: str
+    title: str
+    layer: str
+    function: str
+    noise: str
+    shared: str
+    target: str
+    test_time: str
+    reference: str
+    input_shape: tuple[int, ...]
+    argument: str = "p"
+    default: float = 0.5
+    models: tuple[str, ...] = ()
+
+
+_SRIVASTAVA = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov. Dropout. JMLR 15, 2014"
+_TOMPSON = "Tompson et al. Efficient Object Localization Using Convolutional Networks. CVPR 2015, arXiv:1411.4280"
+_KLAMBAUER = "Klambauer et al. Self-Normalizing Neural Networks. NIPS 2017, arXiv:1706.02515"
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "dropout", "Dropout", "Dropout", "dropout",
+        noise="Bernoulli / keep", shared="nothing", target="activations", test_time="identity",
+        reference=_SRIVASTAVA, input_shape=(64, 128), models=("mlp", "cnn"),
+    ),
+    Method(
+        "dropout1d", "Spatial dropout, sequences", "Dropout1d", "dropout1d",
+        noise="Bernoulli / keep", shared="length", target="feature maps", test_time="identity",
+        reference=_TOMPSON, input_shape=(32, 64, 8),
+    ),
+    Method(
+        "dropout2d", "Spatial dropout, images", "Dropout2d", "dropout2d",
+        noise="Bernoulli / keep", shared="height, width", target="feature maps", test_time="identity",
+        reference=_TOMPSON, input_shape=(32, 64, 4, 4), default=0.2, models=("cnn",),
+    ),
+    Method(
+        "dropout3d", "Spatial dropout, volumes", "Dropout3d", "dropout3d",
+        noise="Bernoulli / keep", shared="depth, height, width", target="feature maps", test_time="identity",
+        reference=_TOMPSON, input_shape=(32, 64, 2, 2, 2),
+    ),
+    Method(
+        "alpha", "Alpha dropout", "AlphaDropout", "alpha_dropout",
+        noise="Bernoulli, then an affine map", shared="nothing", target="SELU activations", test_time="identity",
+        reference=_KLAMBAUER, input_shape=(64, 128), default=0.1,
+    ),
+    Method(
+        "feature-alpha", "Feature alpha dropout", "FeatureAlphaDropout", "feature_alpha_dropout",
+        noise="Bernoulli, then an affine map", shared="all but batch and channel", target="SELU feature maps",
+        test_time="identity", reference=_KLAMBAUER, input_shape=(32, 64, 4, 4), default=0.1,
+    ),
+    Method(
+        "gaussian", "Gaussian dropout", "GaussianDropout", "gaussian_dropout",
+        noise="Normal(1, p/(1-p))", shared="nothing", target="activations", test_time="identity",
+        reference=_SRIVASTAVA + ", section 10", input_shape=(64, 128), models=("mlp", "cnn"),
+    ),
+    Method(
+        "gaussian-noise", "Gaussian noise", "GaussianNoise", "gaussian_noise",
+        noise="Normal(0, std**2), added", shared="nothing", target="activations", test_time="identity",
+        reference="Bishop. Training with Noise is Equivalent to Tikhonov Regularization. Neural Computation 7, 1995",
+        input_shape=(64, 128), argument="std", default=0.2, models=("mlp", "cnn"),
+    ),
+    Method(
+        "drop-path", "DropPath (stochastic depth)", "DropPath", "drop_path",
+        noise="Bernoulli / keep", shared="all but the batch", target="residual branches", test_time="identity",
+        reference="Huang et al. Deep Networks with Stochastic Depth. ECCV 2016, arXiv:1603.09382",
+        input_shape=(2048, 4, 2), default=0.1,
+    ),
+    Method(
+        "locked", "Locked dropout", "LockedDropout", "locked_dropout",
+        noise="Bernoulli / keep", shared="time", target="sequences", test_time="identity",
+        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
+        "NIPS 2016, arXiv:1512.05287",
+        input_shape=(8, 32, 64),
+    ),
+)  # fmt: skip
+
+
+def names() -> list[str]:
+    """The names of all methods, in the order of the table."""
+    return [method.name for method in METHODS]
+
+
+def get(name: str) -> Method:
+    """The row called `name`.
+
+    Raises:
+        ValueError: No method is called `name`; the nearest name is suggested.
+    """
+    import difflib  # noqa: PLC0415 - only needed for the message of an error
+
+    for method in METHODS:
+        if method.name == name:
+            return method
+    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"no method is called {name!r}.{hint} Known: {', '.join(names())}.")
