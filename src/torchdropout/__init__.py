@@ -1,0 +1,32 @@
+"""Every dropout method for PyTorch: faithful to the papers, reproducible, and close to free on a CPU."""
+
+from torchdropout import functional
+from torchdropout._version import __version__
+from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
+from torchdropout.layers.drop_path import DropPath
+from torchdropout.layers.dropout import Dropout
+from torchdropout.layers.gaussian import GaussianDropout
+from torchdropout.layers.gaussian_noise import GaussianNoise
+from torchdropout.layers.locked import LockedDropout
+from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
+from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
+
+__all__ = [
+    "AlphaDropout",
+    "DropPath",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "LockedDropout",
+    "__version__",
+    "fold_in",
+    "functional",
+    "key",
+    "keyed",
+    "set_data_parallel_rank",
+    "split",
+]

@@ -27,8 +27,8 @@ from numba import cfunc, float32, njit, types, uint32, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from torchdropout.laws import Bernoulli, Law, Normal, Uniform
-from torchdropout.kernels.pool import run_chunks
+from torchdropout.laws import Bernoulli, Law, Normal
+from torchdropout.kernels.pool import SPLIT, run_chunks
 
 BLOCKS = 128  # Philox blocks of a tile
 PLANE = 256  # elements of a plane
@@ -332,7 +332,7 @@ DTYPES = frozenset(_FORMATS)
 
 
 @functools.cache
-def _compiled(dtype):
+def compiled(dtype):
     """The C function for a dtype: from the cache on disk, else compiled, which takes about a second."""
     stored, real, c_real = _FORMATS[dtype]
     pointer = types.CPointer(stored)
@@ -356,19 +356,19 @@ def multiply(x: torch.Tensor, out: torch.Tensor, key: torch.Tensor, law: Law) ->
         key: C-contiguous int64 keys on the CPU, `(*batch, 2)`, whose batch shape begins `x`'s.
         law: The distribution of the noise.
     """
-    kernel = _compiled(x.dtype)
+    kernel = compiled(x.dtype)
     n = x.numel()
     pointers = (x.data_ptr(), out.data_ptr(), key.data_ptr(), n // (key.numel() // 2))
     arguments = _arguments(law)
-    run_chunks(lambda start, stop: kernel(*pointers, start, stop, *arguments), n)
+    if n < SPLIT:
+        kernel(*pointers, 0, n, *arguments)
+    else:
+        run_chunks(lambda start, stop: kernel(*pointers, start, stop, *arguments), n)
 
 
-@functools.lru_cache(maxsize=256)
 def _arguments(law):
-    match law:
-        case Bernoulli(bits, threshold, scale):
-            return BERNOULLI, bits, threshold, scale, 0.0
-        case Normal(mean, std):
-            return NORMAL, 32, 0, mean, std
-        case Uniform(low, high):
-            return UNIFORM, 32, 0, low, high - low
+    if isinstance(law, Bernoulli):
+        return BERNOULLI, law.bits, law.threshold, law.scale, 0.0
+    if isinstance(law, Normal):
+        return NORMAL, 32, 0, law.mean, law.std
+    return UNIFORM, 32, 0, law.low, law.high - law.low

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-GRAIN = 1 << 18  # elements; handing half of anything smaller to a second thread costs more than it saves
+SPLIT = 1 << 19  # elements; handing a part of anything smaller to a second thread costs more than it saves
 _ALIGN = 1 << 14  # the largest tile, so that no tile is computed twice
 
 _lock = threading.Lock()
@@ -19,7 +19,7 @@ _workers = 0
 
 def run_chunks(work: Callable[[int, int], object], n: int) -> None:
     """Call `work(start, stop)` over `range(n)`, on at most `torch.get_num_threads()` threads, this one included."""
-    threads = min(torch.get_num_threads(), n // GRAIN)
+    threads = min(torch.get_num_threads(), 2 * n // SPLIT)
     if threads < 2:
         work(0, n)
         return

@@ -1,0 +1,93 @@
+"""The methods as functions, and the noise itself for a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torchdropout import laws, ops
+from torchdropout.layers._common import check_probability, times_bernoulli
+from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
+from torchdropout.layers.drop_path import drop_path
+from torchdropout.layers.dropout import dropout
+from torchdropout.layers.gaussian import gaussian_dropout
+from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
+from torchdropout.layers.locked import locked_dropout
+from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
+
+__all__ = [
+    "alpha_dropout",
+    "drop_path",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "dropout_mask",
+    "feature_alpha_dropout",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "locked_dropout",
+    "normal",
+]
+
+
+def dropout_mask(
+    shape: Sequence[int], p: float = 0.5, *, key: Tensor | None = None, shared_dims: Sequence[int] = ()
+) -> Tensor:
+    """The mask that the Bernoulli methods use for a key.
+
+    Args:
+        shape: The shape of the tensor to be masked.
+        p: The probability of dropping.
+        key: Whose mask; None draws a key.
+        shared_dims: The axes that share a draw; they have size 1 in the result.
+
+    Returns:
+        A boolean tensor on the CPU, True where kept, of `shape` with 1 at the shared axes.
+
+    Raises:
+        ValueError: `p` is outside [0, 1].
+
+    Example:
+        >>> import torch, torchdropout as td
+        >>> td.functional.dropout_mask((2, 3), 0.5, key=td.key(1))
+        tensor([[ True,  True,  True],
+                [False, False,  True]])
+    """
+    check_probability("dropout_mask", p)
+    return times_bernoulli(torch.ones(_noise_shape(shape, shared_dims)), p, key, scaled=False).bool()
+
+
+def normal(
+    shape: Sequence[int], std: float = 1.0, *, key: Tensor | None = None, shared_dims: Sequence[int] = ()
+) -> Tensor:
+    """The normal noise of a key.
+
+    Args:
+        shape: The shape of the tensor the noise is for.
+        std: The standard deviation.
+        key: Whose noise; None draws a key.
+        shared_dims: The axes that share a draw; they have size 1 in the result.
+
+    Returns:
+        A float32 tensor on the CPU, of `shape` with 1 at the shared axes.
+
+    Raises:
+        ValueError: `std` is negative or not finite.
+
+    Example:
+        >>> import torch, torchdropout as td
+        >>> td.functional.normal((3,), key=td.key(0))
+        tensor([ 0.2107, -0.1252, -0.4110])
+    """
+    check_std("normal", std)
+    return ops.multiply(torch.ones(_noise_shape(shape, shared_dims)), laws.Spec("normal", std, 0.0), key=key)
+
+
+def _noise_shape(shape: Sequence[int], shared_dims: Sequence[int]) -> list[int]:
+    sizes = list(shape)
+    for dim in shared_dims:
+        sizes[dim] = 1
+    return sizes

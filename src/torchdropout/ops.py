@@ -1,0 +1,228 @@
+"""Multiplication by noise: autograd, `torch.library` registration, and the choice of a kernel.
+
+`y = x * noise(key)` is linear in `x`, so the backward pass, the forward-mode derivative and every higher derivative
+are the same operation on another tensor, and only the key is kept between the passes.
+
+Three ways lead to a kernel. Eager calls go through a `torch.autograd.Function`, the cheapest; under a transform of
+`torch.func` through one that can be batched; under a compiler, export or a tensor subclass through an operator of
+`torch.library` on the CPU, where the kernel beats fused code, and elsewhere through the reference kernel in plain
+torch operations, which a compiler fuses with its neighbours.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function, FunctionCtx
+
+from torchdropout import laws, rng
+from torchdropout.laws import Law
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+
+
+def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: bool = False) -> Tensor:
+    """`x` times noise.
+
+    Args:
+        x: `(*batch, ...)`, floating point.
+        law: What the noise is; its strength may be a 0-d tensor under a compiler, where it can then change without
+            recompilation.
+        key: `(*batch, 2)`, one for each row of the leading axes; None draws one for all.
+        inplace: Whether to write to `x`.
+
+    Raises:
+        TypeError: `key` is no key.
+        ValueError: The batch shape of `key` does not begin the shape of `x`.
+    """
+    if key is not None:
+        key = _checked(key, x)
+    if torch.compiler.is_compiling() or type(x) not in _PLAIN:
+        y = _traced(x, law, _drawn_in_graph() if key is None else key)
+        return x.copy_(y) if inplace else y
+    return _eager(x, rng.draw() if key is None else key, law.settle(), inplace)
+
+
+def _checked(key: Tensor, x: Tensor) -> Tensor:
+    key = rng.as_key(key, "torchdropout")
+    if key.ndim > 1 and key.shape[:-1] != x.shape[: key.ndim - 1]:
+        raise ValueError(
+            f"torchdropout: the batch shape of `key` must begin the shape of the noise, "
+            f"got {tuple(key.shape[:-1])} for {tuple(x.shape)}."
+        )
+    return key
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Eager.
+
+
+def _eager(x: Tensor, key: Tensor, law: Law, inplace: bool = False) -> Tensor:
+    if _functorch_level() is not None:
+        y: Tensor = _Batched.apply(x, key, law)
+        return x.copy_(y) if inplace else y
+    if (x.requires_grad and torch.is_grad_enabled()) or torch.autograd.forward_ad._current_level >= 0:
+        return _Multiply.apply(x, key, law, inplace)
+    return _run(x, key, law, inplace)
+
+
+class _Multiply(Function):
+    """The cheap one: its context is set in `forward`, which the transforms of `torch.func` do not accept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
+        ctx.key, ctx.law, ctx.inplace = key, law, inplace
+        if inplace:
+            ctx.mark_dirty(x)
+        return _run(x, key, law, inplace)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _eager(grad, ctx.key, ctx.law), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _eager(tangent, ctx.key, ctx.law, ctx.inplace)
+
+
+class _Batched(Function):
+    """The one for `torch.func`: under `vmap` the key's batch axis joins the key's leading axes."""
+
+    @staticmethod
+    def forward(x: Tensor, key: Tensor, law: Law) -> Tensor:
+        return _run(x, key, law, inplace=False)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Law], output: Tensor) -> None:
+        _, key, law = inputs
+        ctx.save_for_backward(key)
+        ctx.save_for_forward(key)
+        ctx.law = law  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _eager(grad, ctx.saved_tensors[0], ctx.law), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _eager(tangent, ctx.saved_tensors[0], ctx.law)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, key: Tensor, law: Law) -> tuple[Tensor, int]:
+        return _eager(*_batch_first(info.batch_size, in_dims, x, key), law), 0
+
+
+def _batch_first(size: int, dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
+    pairs = zip(tensors, dims, strict=False)
+    return [t.expand(size, *t.shape) if d is None else t.movedim(d, 0) for t, d in pairs]
+
+
+def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
+    """The kernel itself, on plain tensors."""
+    kernel = _cpu_kernel(x.dtype) if x.device.type == "cpu" else None
+    if kernel is None:
+        from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
+
+        y = reference.multiply(x, key, law)
+        return x.copy_(y) if inplace else y
+    if x.numel() == 0:
+        return x if inplace else torch.empty_like(x)
+    key = key.contiguous() if key.device.type == "cpu" else key.cpu().contiguous()
+    if x.is_contiguous():
+        out = x if inplace else torch.empty_like(x)
+        kernel.multiply(x, out, key, law)
+        return out
+    dense = torch.empty_like(x, memory_format=torch.contiguous_format).copy_(x)  # elements count in C order
+    kernel.multiply(dense, dense, key, law)
+    return (x if inplace else torch.empty_like(x)).copy_(dense)
+
+
+@functools.cache
+def _cpu_kernel(dtype: torch.dtype) -> ModuleType | None:
+    """The module of the CPU kernels, compiled for a dtype; None where the reference kernel has to serve."""
+    try:
+        from torchdropout.kernels import cpu  # noqa: PLC0415 - loads Numba
+
+        if dtype not in cpu.DTYPES:
+            return None
+        cpu.compiled(dtype)
+    except Exception as error:  # noqa: BLE001 - Numba raises errors of many kinds; slow noise beats none
+        _warn_slow(f"{type(error).__name__}: {error}")
+        return None
+    return cpu
+
+
+@functools.cache
+def _warn_slow(reason: str) -> None:
+    warnings.warn(
+        f"torchdropout: the CPU kernels cannot be used, the slower reference serves instead ({reason}).",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Traced.
+
+
+def _traced(x: Tensor, law: laws.Spec, key: Tensor) -> Tensor:
+    if x.device.type == "cpu":
+        return _multiply_op(x, key, *law.as_arguments())  # type: ignore[no-any-return]
+    from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
+
+    return reference.multiply(x, key, law.as_tensors())
+
+
+def _drawn_in_graph() -> Tensor:
+    """A key whose draw is part of the graph; the fresh tensor keeps equal calls from being merged into one."""
+    if _functorch_level() is not None:  # `vmap` knows how to treat this one
+        return rng.draw()
+    return _draw_op(torch.empty((), dtype=torch.int64, device="cpu"))  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op("torchdropout::draw", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _draw_op(salt: Tensor) -> Tensor:
+    return rng.draw()
+
+
+@_draw_op.register_fake
+def _(salt: Tensor) -> Tensor:
+    return salt.new_empty((2,))
+
+
+@torch.library.custom_op("torchdropout::multiply", mutates_args=())
+def _multiply_op(x: Tensor, key: Tensor, kind: str, strength: Tensor, other: float) -> Tensor:
+    spec = laws.Spec(kind, float(strength), other)
+    fixed = spec.fixed_noise()
+    if fixed is not None:
+        return x * fixed
+    return _run(x, key, spec.settle(), inplace=False)
+
+
+@_multiply_op.register_fake
+def _(x: Tensor, key: Tensor, kind: str, strength: Tensor, other: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, key, ctx.kind, strength, ctx.other = inputs
+    ctx.save_for_backward(key, strength)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    key, strength = ctx.saved_tensors
+    return _multiply_op(grad, key, ctx.kind, strength, ctx.other), None, None, None, None
+
+
+def _batch(info: Any, in_dims: tuple[int | None, ...], x: Tensor, key: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    return _multiply_op(*_batch_first(info.batch_size, in_dims, x, key), *rest), 0
+
+
+_multiply_op.register_autograd(_backward, setup_context=_setup)
+_multiply_op.register_vmap(_batch)
