@@ -15,7 +15,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _refuse_without_extra(error)
     try:
-        app()
+        app(prog_name="torchdropout")
     except StudyError as error:
         _refuse(str(error))
     except ModuleNotFoundError as error:

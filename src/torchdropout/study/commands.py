@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -113,10 +114,15 @@ def methods(name: Annotated[str | None, typer.Argument(help="One method, shown i
 
 
 def _catalogue() -> Table:
-    table = Table("name", "method", "noise", "one draw for", "on", "default", "compare --model")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for heading in ("noise", "shared over", "on"):
+        table.add_column(heading, min_width=11)
+    for heading in ("default", "compare in"):
+        table.add_column(heading, no_wrap=True)
     for row in catalog.METHODS:
         default = f"{row.argument}={row.default:g}"
-        table.add_row(row.name, row.title, row.noise, row.shared, row.target, default, ", ".join(row.models) or "–")
+        table.add_row(row.name, row.noise, row.shared, row.target, default, ", ".join(row.models) or "–")
     return table
 
 

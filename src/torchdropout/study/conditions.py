@@ -49,7 +49,9 @@ def expand(config: CompareConfig) -> tuple[Condition, ...]:
     """
     conditions = tuple(condition for name in config.methods for condition in _of_method(name, config))
     if config.p and not any(condition.argument == "p" for condition in conditions):
-        raise StudyError(f"compare: `p` was given, but none of {', '.join(config.methods)} takes a drop probability.")
+        raise StudyError(
+            f"compare: `p` was given, but no method of {', '.join(config.methods)} takes a drop probability."
+        )
     for condition in conditions:
         _check_strength(condition)
     return conditions

@@ -72,7 +72,7 @@ def _figures(row: Summary) -> list[str]:
     ]
 
 
-_CAPTION = "Noise off; mean ± standard deviation over folds. Differences were not tested."
+_CAPTION = "Noise off; mean ± standard deviation over folds. Differences not tested."
 
 
 def _line(outcome: Outcome) -> str:
