@@ -18,11 +18,6 @@ class Bernoulli:
     threshold: Any
     scale: Any
 
-    @property
-    def keep(self) -> float:
-        """The realised probability of keeping an element."""
-        return float(self.threshold / 2.0**self.bits)
-
 
 @dataclass(frozen=True, slots=True)
 class Normal:
@@ -113,7 +108,10 @@ def keep(p: float | Tensor) -> float | Tensor:
     if isinstance(p, Tensor):
         law = _traced_bernoulli(p, scaled=False)
         return law.threshold / torch.pow(2.0, law.bits.to(torch.float64))  # type: ignore[no-any-return]
-    return bernoulli(p).keep if 0 < p < 1 else 1.0 - p
+    if p in (0, 1):
+        return 1.0 - p
+    bits, threshold = _threshold(p)
+    return threshold / 2.0**bits
 
 
 def _threshold(p: float) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from torchdropout import laws, rng
 from torchdropout.laws import Law
 
 _PLAIN = (Tensor, torch.nn.Parameter)
-_functorch_level = torch._C._functorch.peek_interpreter_stack
+_functorch_active = torch._C._are_functorch_transforms_active
 
 
 def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: bool = False) -> Tensor:
@@ -64,7 +64,7 @@ def _checked(key: Tensor, x: Tensor) -> Tensor:
 
 
 def _eager(x: Tensor, key: Tensor, law: Law, inplace: bool = False) -> Tensor:
-    if _functorch_level() is not None:
+    if _functorch_active():
         y: Tensor = _Batched.apply(x, key, law)
         return x.copy_(y) if inplace else y
     if (x.requires_grad and torch.is_grad_enabled()) or torch.autograd.forward_ad._current_level >= 0:
@@ -77,18 +77,19 @@ class _Multiply(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
-        ctx.key, ctx.law, ctx.inplace = key, law, inplace
+        ctx.arguments = key, law, inplace
         if inplace:
             ctx.mark_dirty(x)
         return _run(x, key, law, inplace)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _eager(grad, ctx.key, ctx.law), None, None, None
+        key, law, _ = ctx.arguments
+        return _eager(grad, key, law), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _eager(tangent, ctx.key, ctx.law, ctx.inplace)
+        return _eager(tangent, *ctx.arguments)
 
 
 class _Batched(Function):
@@ -125,7 +126,7 @@ def _batch_first(size: int, dims: tuple[int | None, ...], *tensors: Tensor) -> l
 
 def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
     """The kernel itself, on plain tensors."""
-    kernel = _cpu_kernel(x.dtype) if x.device.type == "cpu" else None
+    kernel = _cpu_kernel(x.dtype) if x.is_cpu else None
     if kernel is None:
         from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
 
@@ -133,7 +134,7 @@ def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
         return x.copy_(y) if inplace else y
     if x.numel() == 0:
         return x if inplace else torch.empty_like(x)
-    key = key.contiguous() if key.device.type == "cpu" else key.cpu().contiguous()
+    key = key.cpu().contiguous()
     if x.is_contiguous():
         out = x if inplace else torch.empty_like(x)
         kernel.multiply(x, out, key, law)
@@ -172,7 +173,7 @@ def _warn_slow(reason: str) -> None:
 
 
 def _traced(x: Tensor, law: laws.Spec, key: Tensor) -> Tensor:
-    if x.device.type == "cpu":
+    if x.is_cpu:
         return _multiply_op(x, key, *law.as_arguments())  # type: ignore[no-any-return]
     from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
 
@@ -181,7 +182,7 @@ def _traced(x: Tensor, law: laws.Spec, key: Tensor) -> Tensor:
 
 def _drawn_in_graph() -> Tensor:
     """A key whose draw is part of the graph; the fresh tensor keeps equal calls from being merged into one."""
-    if _functorch_level() is not None:  # `vmap` knows how to treat this one
+    if _functorch_active():  # `vmap` knows how to treat this one
         return rng.draw()
     return _draw_op(torch.empty((), dtype=torch.int64, device="cpu"))  # type: ignore[no-any-return]
 

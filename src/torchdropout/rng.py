@@ -146,7 +146,7 @@ def is_plain(x: Tensor) -> bool:
     """Whether `x` holds values one may look at: no compiler, no functorch transform, no tensor subclass."""
     return (
         not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and not torch._C._are_functorch_transforms_active()
         and type(x) in (Tensor, torch.nn.Parameter)
     )
 

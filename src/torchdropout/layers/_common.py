@@ -33,9 +33,9 @@ def check_choice(owner: str, argument: str, value: str, choices: Sequence[str]) 
         raise ValueError(f"{owner}: `{argument}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def check_torch_floating(x: Tensor) -> None:
-    """Noise turns integers into floats, which PyTorch refuses in these words."""
-    if not (x.is_floating_point() or x.is_complex()):
+def check_torch_floating(x: Tensor, p: float | Tensor) -> None:
+    """Noise turns integers into floats, which PyTorch refuses in these words, unless `p` is 0 or 1."""
+    if not x.is_floating_point() and not x.is_complex() and (isinstance(p, Tensor) or p not in (0, 1)):
         name = _SCALAR_NAMES.get(x.dtype, str(x.dtype))
         raise RuntimeError(f"result type Float can't be cast to the desired output type {name}")
 
@@ -106,10 +106,10 @@ def times_shared_bernoulli(
     if not isinstance(p, Tensor) and p in (0, 1):
         return times_bernoulli(x, p, key, inplace=inplace)
     ones = torch.ones(noise_shape, dtype=x.dtype, device=x.device)
-    mask = times_bernoulli(ones, p, key, scaled=False, inplace=True)
+    mask = times_bernoulli(ones, p, key, scaled=False)
     keep = laws.keep(p) if scaled else 1.0
     if x.dtype in (torch.float16, torch.bfloat16):  # the scale itself has no exact value in these formats
         y = x.mul_(mask) if inplace else x * mask
         return y.mul_(1.0 / keep) if scaled else y
-    noise = mask.mul_(1.0 / keep) if scaled else mask
+    noise = mask * (1.0 / keep) if scaled else mask
     return x.mul_(noise) if inplace else x * noise

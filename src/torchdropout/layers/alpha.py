@@ -90,7 +90,7 @@ def apply(x: Tensor, p: float | Tensor, noisy: bool, inplace: bool, key: Tensor 
         raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
     if not isinstance(p, Tensor) and p in (0, 1):
         return times_bernoulli(x, p, key, inplace=inplace)
-    check_torch_floating(x)
+    check_torch_floating(x, p)
     shifted = x.sub_(LIMIT) if inplace else x - LIMIT
     if shared:
         shape = [*x.shape[:2], *[1] * (x.dim() - 2)]

@@ -55,8 +55,7 @@ def dropout(
 def apply(x: Tensor, p: float | Tensor, noisy: bool, inplace: bool, key: Tensor | None, rule: Rule) -> Tensor:
     """The method, its arguments checked."""
     if noisy:
-        if isinstance(p, Tensor) or p not in (0, 1):
-            check_torch_floating(x)
+        check_torch_floating(x, p)
         return times_bernoulli(x, p, key, scaled=rule == "inverted", inplace=inplace)
     if rule == "inverted":
         return x

@@ -157,7 +157,7 @@ def apply(
     maps = 1 if unbatched else 2
     if x.dim() < maps:
         raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-    check_torch_floating(x)
+    check_torch_floating(x, p)
     shape = [*x.shape[:maps], *[1] * (x.dim() - maps)]
     return times_shared_bernoulli(x, p, shape, key, inplace=inplace)
 
