@@ -40,7 +40,7 @@ class CompareConfig:
     folds: int = 3
     seeds: int = 2
     epochs: int = 30
-    batch_size: int = 32
+    batch_size: int = 64
     lr: float = 0.001
     jobs: int | None = None
     data_dir: Path | None = None

@@ -50,7 +50,7 @@ class RunsDisplay:
 def result_table(rows: list[Summary], title: str) -> Table:
     """The summary as a table of at most 80 columns, in the order of the conditions."""
     incomplete = any(row.finished < row.runs for row in rows)
-    table = Table(title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.title_justify = table.caption_justify = "left"
     table.add_column("condition", overflow="fold")
     for heading in ("train %", "validation %", "gap", "val loss", "s/epoch", *(["runs"] if incomplete else [])):
