@@ -12,6 +12,15 @@ from torchdropout.study.execution import Material
 from torchdropout.study.protocol import folds
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Steps of a millisecond gain nothing from more, and tests may share the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load("digits")

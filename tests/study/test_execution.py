@@ -7,7 +7,7 @@ import torch
 from torchdropout.study import execution
 from torchdropout.study.conditions import Condition
 from torchdropout.study.execution import DIVERGED, FAILED, OK, execute, train_run
-from torchdropout.study.protocol import Run, plan
+from torchdropout.study.protocol import Run, plan, random_state
 
 NO_SUCH_FOLD = 9
 
@@ -36,6 +36,20 @@ def test_results_do_not_depend_on_other_runs_or_on_the_state_before(material):
     torch.manual_seed(2)
     train_run(run_of("gaussian", 0.5, fold=1), material)
     assert numbers(train_run(run, material)) == numbers(first)
+
+
+def test_noise_starts_from_its_own_seed_whatever_the_network_drew(material, monkeypatch):
+    def watch(*args, **settings):
+        states.append(torch.get_rng_state())
+        return iter(())
+
+    states = []
+    monkeypatch.setattr(execution, "train", watch)
+    for model in ("mlp", "cnn"):
+        train_run(run_of("dropout", 0.5), replace(material, config=replace(material.config, model=model)))
+    torch.manual_seed(random_state(run_of()).noise)
+    assert all(state.equal(torch.get_rng_state()) for state in states)
+    assert len(states) == 2
 
 
 def test_conditions_differ(material, conditions):
