@@ -94,6 +94,7 @@ def compare(
         stored = study.compare(config, on_start=runs.start, on_outcome=runs.advance)
     console, rows = Console(), study.summarise(stored.results)
     console.print(display.result_table(rows, f"{config.data}, {config.model}"))
+    console.print(display.CAPTION)
     typer.echo(f"report: {stored.folder / 'report.html'}")
     if (stored.results["status"] != "ok").any():
         raise typer.Exit(1)

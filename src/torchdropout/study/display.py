@@ -13,6 +13,8 @@ from torchdropout.study.execution import OK, Outcome
 from torchdropout.study.protocol import Run
 from torchdropout.study.summary import Summary
 
+CAPTION = "Noise off; mean ± standard deviation over folds. Differences not tested."
+
 
 class RunsDisplay:
     """Progress on the error stream: a bar on a terminal, a line per run elsewhere."""
@@ -50,8 +52,8 @@ class RunsDisplay:
 def result_table(rows: list[Summary], title: str) -> Table:
     """The summary as a table of at most 80 columns, in the order of the conditions."""
     incomplete = any(row.finished < row.runs for row in rows)
-    table = Table(title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.title_justify = table.caption_justify = "left"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.title_justify = "left"
     table.add_column("condition", overflow="fold")
     for heading in ("train %", "validation %", "gap", "val loss", "s/epoch", *(["runs"] if incomplete else [])):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -70,9 +72,6 @@ def _figures(row: Summary) -> list[str]:
         figures["val_loss"].plain(spread=False),
         figures["seconds_per_epoch"].plain(spread=False),
     ]
-
-
-_CAPTION = "Noise off; mean ± standard deviation over folds. Differences not tested."
 
 
 def _line(outcome: Outcome) -> str:

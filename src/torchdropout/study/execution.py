@@ -52,8 +52,8 @@ class Outcome:
 
     @property
     def seconds_per_epoch(self) -> float | None:
-        """The median time of an epoch's steps, or None before the first is done."""
-        return statistics.median(epoch.seconds for epoch in self.curve) if self.curve else None
+        """The (lower) median time of an epoch's steps, which a slow first one does not move; None before it is done."""
+        return statistics.median_low(epoch.seconds for epoch in self.curve) if self.curve else None
 
 
 def execute(runs: list[Run], material: Material, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:

@@ -71,6 +71,6 @@ def _numbers(study: dict[str, Any]) -> str:
     return (
         "Training and validation figures are measured in the same way, after an epoch and with the noise off. The gap "
         "is training minus validation accuracy. Seeds are averaged within a fold; a figure is the mean over folds ± "
-        "their standard deviation. Only runs that came to their end count. Seconds per epoch are the median over a "
-        f"run's epochs, without the measuring, on one thread with {load}."
+        "their standard deviation. Only runs that came to their end count. Seconds per epoch are the (lower) median "
+        f"over a run's epochs, without the measuring, on one thread with {load}."
     )

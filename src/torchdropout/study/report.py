@@ -62,7 +62,7 @@ def _chart_groups(stored: store.Stored) -> dict[str, list[charts.Chart]]:
     return {
         "dots": [
             charts.dots(results, "val_accuracy", "Validation accuracy", "validation accuracy, %"),
-            charts.dots(results, "gap", "Gap", "training minus validation accuracy, points"),
+            charts.dots(results, "gap", "Gap", "training − validation, points"),
         ],
         "loss": charts.learning_curves(results, curves, "loss", "cross-entropy"),
         "accuracy": charts.learning_curves(results, curves, "accuracy", "accuracy"),
