@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev-installed
 .PHONY: demo test check format-check format lint types doctest test-browser bench clean
 
 demo: $(STUDY)
-	$(BIN)/torchdropout compare digits --out runs/demo
+	$(BIN)/torchdropout compare digits
 
 test: $(DEV)
 	$(BIN)/python -m pytest -q -n 2 -m "not browser"
