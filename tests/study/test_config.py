@@ -53,6 +53,20 @@ def test_unknown_setting_is_a_type_error():
         from_settings({"fold": 3})
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"methods": "dropout"}, "`methods` must be a list, got 'dropout'"),
+        ({"p": 0.5}, r"`p` must be a list, got 0\.5"),
+        ({"folds": 2.5}, r"`folds` must be an integer, got 2\.5"),
+        ({"jobs": "2"}, "`jobs` must be an integer, got '2'"),
+    ],
+)
+def test_another_type(settings, sentence):
+    with pytest.raises(TypeError, match=f"compare: {sentence}"):
+        from_settings(settings)
+
+
 def test_one_worker_per_core_unless_told():
     assert CompareConfig().workers == available_cores() >= 1
     assert CompareConfig(jobs=7).workers == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,11 @@ def from_settings(settings: dict[str, Any]) -> CompareConfig:
     """The configuration of keyword arguments, where lists may stand for tuples and strings for paths.
 
     Raises:
-        TypeError: A setting does not exist.
+        TypeError: A setting does not exist, or is of another type.
         StudyError: A setting's value breaks its rule.
     """
     values = dict(settings)
-    values |= {name: tuple(settings[name]) for name in ("methods", "p") if name in settings}
+    values |= {name: _several(name, settings[name]) for name in ("methods", "p") if name in settings}
     values |= {name: Path(value) for name in ("data_dir", "out") if (value := settings.get(name)) is not None}
     return CompareConfig(**values)
 
@@ -108,7 +109,15 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _several(name: str, values: object) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"compare: `{name}` must be a list, got {values!r}.")
+    return tuple(values)
+
+
 def _at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int):
+        raise TypeError(f"compare: `{name}` must be an integer, got {value!r}.")
     if value < least:
         raise StudyError(f"compare: `{name}` must be at least {least}, got {value}.")
 
