@@ -29,7 +29,7 @@ class Normal:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """`low + (high - low) * u` with `u` one of the 2**24 equally likely `(k + 1/2) / 2**24`, computed in float32."""
+    """`low + (high - low) * u` with `u` one of the 2**23 equally likely `(k + 1/2) / 2**23`, computed in float32."""
 
     low: Any
     high: Any

@@ -249,7 +249,7 @@ def _normals(noise, buffer):
 @njit(**_OPTIONS)
 def _uniforms(noise, words):
     for j in range(2 * PLANE):
-        _store(noise, j, (_int32_to_float(uint64(_load(words, j)) >> uint64(8)) + float32(0.5)) * float32(2.0**-24))
+        _store(noise, j, (_int32_to_float(uint64(_load(words, j)) >> uint64(9)) + float32(0.5)) * float32(2.0**-23))
 
 
 # --------------------------------------------------------------------------------------------------------------------

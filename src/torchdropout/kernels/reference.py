@@ -67,7 +67,7 @@ def _bernoulli(index: Tensor, key: Tensor, law: Bernoulli) -> Tensor:
 
 def _uniform(index: Tensor, key: Tensor) -> Tensor:
     word, _ = _word(index, key, 32)
-    return ((word >> 8).to(torch.float32) + 0.5) * 2.0**-24
+    return ((word >> 9).to(torch.float32) + 0.5) * 2.0**-23
 
 
 def _normal(index: Tensor, key: Tensor) -> Tensor:
