@@ -88,7 +88,8 @@ def times_bernoulli(
         if p == 0:
             return x
         if p == 1:
-            return x.mul_(0) if inplace else x * 0
+            zero = torch.zeros((), dtype=x.dtype, device=x.device)  # keeps integers integers, and NaN a NaN
+            return x.mul_(zero) if inplace else x * zero
     spec = laws.Spec("scaled bernoulli" if scaled else "bernoulli", p)
     return ops.multiply(x, spec, key=key, inplace=inplace)
 

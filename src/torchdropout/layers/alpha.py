@@ -120,7 +120,7 @@ class AlphaDropout(RateModule):
 
     Args:
         p: The probability of dropping an element.
-        inplace: Whether to write to the input.
+        inplace: Accepted and ignored, as in PyTorch; the function has an in-place form.
 
     Shape:
         Any; the output has the input's.
@@ -149,7 +149,7 @@ class AlphaDropout(RateModule):
 
     def forward(self, input: Tensor, *, key: Tensor | None = None) -> Tensor:  # noqa: A002
         """Noisy in training, the identity in eval."""
-        return apply(input, self._rate(), self.training, self.inplace, key, shared=False)
+        return apply(input, self._rate(), self.training, False, key, shared=False)
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
@@ -166,7 +166,7 @@ class FeatureAlphaDropout(AlphaDropout):
 
     Args:
         p: The probability of dropping a channel.
-        inplace: Whether to write to the input.
+        inplace: Accepted and ignored, as in PyTorch; the function has an in-place form.
 
     Shape:
         `(N, C, ...)`; the output has the input's.
@@ -190,4 +190,4 @@ class FeatureAlphaDropout(AlphaDropout):
 
     def forward(self, input: Tensor, *, key: Tensor | None = None) -> Tensor:  # noqa: A002
         """Noisy in training, the identity in eval."""
-        return apply(input, self._rate(), self.training, self.inplace, key, shared=True)
+        return apply(input, self._rate(), self.training, False, key, shared=True)
