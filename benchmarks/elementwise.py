@@ -1,6 +1,6 @@
 """Element-wise noise: ours, PyTorch's, and one multiplication, the limit that memory sets.
 
-    python benchmarks/elementwise.py [--threads N] [--exponents 8,10,...] [--dtypes float32,...] [--seconds S]
+python benchmarks/elementwise.py [--threads N] [--exponents 8,10,...] [--dtypes float32,...] [--seconds S]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One SGD step of three networks: without dropout, with `torch.nn.Dropout`, with ours; eager and compiled.
 
-    python benchmarks/training.py [--threads N] [--seconds S] [--skip-compiled]
+python benchmarks/training.py [--threads N] [--seconds S] [--skip-compiled]
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,25 +14,25 @@ from torch import Tensor
 class Bernoulli:
     """`scale` with probability `threshold / 2**bits`, else 0."""
 
-    bits: Any
-    threshold: Any
-    scale: Any
+    bits: int | Tensor
+    threshold: int | Tensor
+    scale: float | Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Normal:
     """`mean + std * z` with a standard normal `z`, computed in float32."""
 
-    mean: Any
-    std: Any
+    mean: float
+    std: float | Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
     """`low + (high - low) * u` with `u` one of the 2**23 equally likely `(k + 1/2) / 2**23`, computed in float32."""
 
-    low: Any
-    high: Any
+    low: float | Tensor
+    high: float
 
 
 Law = Bernoulli | Normal | Uniform
@@ -106,12 +106,12 @@ def bernoulli(p: float, *, scaled: bool = True) -> Bernoulli:
 def keep(p: float | Tensor) -> float | Tensor:
     """The keep probability that is realised for a drop probability; a tensor's for a tensor."""
     if isinstance(p, Tensor):
-        law = _traced_bernoulli(p, scaled=False)
-        return law.threshold / torch.pow(2.0, law.bits.to(torch.float64))  # type: ignore[no-any-return]
+        threshold, size, _ = _traced_threshold(p)
+        return threshold / size
     if p in (0, 1):
         return 1.0 - p
-    bits, threshold = _threshold(p)
-    return threshold / 2.0**bits
+    bits, level = _threshold(p)
+    return level / 2.0**bits
 
 
 def _threshold(p: float) -> tuple[int, int]:
@@ -126,16 +126,21 @@ def _threshold(p: float) -> tuple[int, int]:
 
 
 def _traced_bernoulli(p: Tensor, *, scaled: bool) -> Bernoulli:
-    """`bernoulli`, and the settled cases p = 0 and p = 1 beside it, in tensor operations."""
+    """`bernoulli` in tensor operations, the settled cases p = 0 and p = 1 among them."""
+    threshold, size, bits = _traced_threshold(p)
+    scale = torch.where(threshold > 0, size / threshold.clamp(min=1), 0.0) if scaled else torch.ones_like(p)
+    return Bernoulli(bits, threshold.to(torch.int64), scale)
+
+
+def _traced_threshold(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The threshold and what it is compared with, `2**bits`, as float64, and the bits."""
     keep = 1.0 - p
     bits = torch.where(_moves_p(p, keep), 32, 16)
     bits = torch.where(_is_integer(p * 2.0**8), 8, bits)
     bits = torch.where(_is_integer(p * 2.0), 1, bits)
     size = torch.pow(2.0, bits.to(torch.float64))
     inner = torch.round(keep * size).clamp(min=1).minimum(size - 1)
-    threshold = torch.where((p > 0) & (p < 1), inner, keep * size)
-    scale = torch.where(threshold > 0, size / threshold.clamp(min=1), 0.0) if scaled else torch.ones_like(p)
-    return Bernoulli(bits, threshold.to(torch.int64), scale)
+    return torch.where((p > 0) & (p < 1), inner, keep * size), size, bits
 
 
 def _is_integer(value: Tensor) -> Tensor:

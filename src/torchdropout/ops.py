@@ -65,10 +65,10 @@ def _checked(key: Tensor, x: Tensor) -> Tensor:
 
 def _eager(x: Tensor, key: Tensor, law: Law, inplace: bool = False) -> Tensor:
     if _functorch_active():
-        y: Tensor = _Batched.apply(x, key, law)
+        y: Tensor = _Batched.apply(x, key, law)  # type: ignore[no-untyped-call]
         return x.copy_(y) if inplace else y
     if (x.requires_grad and torch.is_grad_enabled()) or torch.autograd.forward_ad._current_level >= 0:
-        return _Multiply.apply(x, key, law, inplace)
+        return _Multiply.apply(x, key, law, inplace)  # type: ignore[no-untyped-call, no-any-return]
     return _run(x, key, law, inplace)
 
 
@@ -116,7 +116,8 @@ class _Batched(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, key: Tensor, law: Law) -> tuple[Tensor, int]:
-        return _eager(*_batch_first(info.batch_size, in_dims, x, key), law), 0
+        x, key = _batch_first(info.batch_size, in_dims, x, key)
+        return _eager(x, key, law), 0
 
 
 def _batch_first(size: int, dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
@@ -153,7 +154,7 @@ def _cpu_kernel(dtype: torch.dtype) -> ModuleType | None:
         if dtype not in cpu.DTYPES:
             return None
         cpu.compiled(dtype)
-    except Exception as error:  # noqa: BLE001 - Numba raises errors of many kinds; slow noise beats none
+    except Exception as error:
         _warn_slow(f"{type(error).__name__}: {error}")
         return None
     return cpu

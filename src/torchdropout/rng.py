@@ -25,10 +25,10 @@ __all__ = ["draw", "fold_in", "key", "keyed", "philox", "set_data_parallel_rank"
 
 _MASK = 0xFFFFFFFF
 _DERIVED = 0x80000000  # set in the counter of derived keys, which keeps them apart from the words of noise
-_rank: int | None | Literal["global"] = "global"
+_rank: int | Literal["global"] | None = "global"
 
 
-def philox(counter: tuple[Any, Any, Any, Any], k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:  # noqa: ANN401
+def philox(counter: tuple[Any, Any, Any, Any], k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """The four 32-bit words of Philox-4x32-10, for Python integers as well as for int64 tensors.
 
     Args:
@@ -45,7 +45,7 @@ def philox(counter: tuple[Any, Any, Any, Any], k0: Any, k1: Any) -> tuple[Any, A
     return c0, c1, c2, c3
 
 
-def _multiply(m: int, c: Any) -> tuple[Any, Any]:  # noqa: ANN401
+def _multiply(m: int, c: Any) -> tuple[Any, Any]:
     """The high and the low word of a 32 by 32 bit product, by halves: no intermediate leaves the range of int64."""
     low, high = m * (c & 0xFFFF), m * (c >> 16)
     return (high + (low >> 16)) >> 16, (((high & 0xFFFF) << 16) + low) & _MASK
@@ -162,7 +162,7 @@ def draw() -> Tensor:
     return drawn if rank == 0 else drawn + torch.tensor([0, rank])
 
 
-def set_data_parallel_rank(rank: int | None | Literal["global"]) -> None:
+def set_data_parallel_rank(rank: int | Literal["global"] | None) -> None:
     """Say which number drawn keys fold in when `torch.distributed` is initialised.
 
     Args:

@@ -29,7 +29,7 @@ def outcome(call):
         warnings.simplefilter("always")
         try:
             result = call()
-        except Exception as error:  # noqa: BLE001 - compared, whatever it is
+        except Exception as error:
             result = (type(error), str(error))
     return result, [str(w.message) for w in caught]
 

@@ -13,7 +13,7 @@ Everything stays in this file, because Numba's cache on disk notices changes of 
 Raw pointers replace arrays: they compile faster, and their indices never wrap around.
 """
 
-# ruff: noqa: ANN001, ANN202, D103, PLR2004 - the bodies are compiled: their types are the signatures at the end
+# ruff: noqa: ANN001, ANN202 - the bodies are compiled: their types are the signatures at the end
 # mypy: ignore-errors
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from numba import cfunc, float32, njit, types, uint32, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from torchdropout.laws import Bernoulli, Law, Normal
 from torchdropout.kernels.pool import SPLIT, run_chunks
+from torchdropout.laws import Bernoulli, Law, Normal
 
 BLOCKS = 128  # Philox blocks of a tile
 PLANE = 256  # elements of a plane

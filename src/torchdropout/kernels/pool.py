@@ -35,7 +35,7 @@ def run_chunks(work: Callable[[int, int], object], n: int) -> None:
 
 def _executor(workers: int) -> ThreadPoolExecutor:
     """The pool, replaced by a larger one where needed; the threads of an unused pool end with its last reference."""
-    global _pool, _workers  # noqa: PLW0603 - one pool a process
+    global _pool, _workers
     with _lock:
         if _pool is None or _workers < workers:
             _pool, _workers = ThreadPoolExecutor(workers, thread_name_prefix="torchdropout"), workers
@@ -44,7 +44,7 @@ def _executor(workers: int) -> ThreadPoolExecutor:
 
 def _forget() -> None:
     """After a fork the child has the pool's object but none of its threads."""
-    global _pool, _workers, _lock  # noqa: PLW0603
+    global _pool, _workers, _lock
     _pool, _workers, _lock = None, 0, threading.Lock()
 
 

@@ -60,9 +60,7 @@ def _check_choices(owner: str, per: str, rule: str) -> None:
     check_choice(owner, "rule", rule, ("inverted", "paper"))
 
 
-def apply(
-    owner: str, x: Tensor, p: float | Tensor, noisy: bool, per: Per, rule: Rule, key: Tensor | None
-) -> Tensor:
+def apply(owner: str, x: Tensor, p: float | Tensor, noisy: bool, per: Per, rule: Rule, key: Tensor | None) -> Tensor:
     """The method, its arguments checked."""
     check_floating(owner, x)
     if x.dim() == 0:
