@@ -13,7 +13,7 @@ Everything stays in this file, because Numba's cache on disk notices changes of 
 Raw pointers replace arrays: they compile faster, and their indices never wrap around.
 """
 
-# ruff: noqa: ANN001, ANN202 - the bodies are compiled: their types are the signatures at the end
+# ruff: noqa: ANN001, ANN201, ANN202 - the bodies are compiled: their types are the signature in `compiled`
 # mypy: ignore-errors
 
 from __future__ import annotations
