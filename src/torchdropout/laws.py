@@ -120,7 +120,7 @@ def _threshold(p: float) -> tuple[int, int]:
         if (p * 2**bits).is_integer():
             return bits, int(keep * 2**bits)
     threshold = round(keep * 2**16)
-    if abs(threshold / 2**16 - keep) <= 0.01 * min(p, keep):
+    if 0 < threshold < 2**16 and abs(threshold / 2**16 - keep) <= 0.01 * min(p, keep):
         return 16, threshold
     return 32, min(max(round(keep * 2**32), 1), 2**32 - 1)
 
@@ -148,4 +148,5 @@ def _is_integer(value: Tensor) -> Tensor:
 
 
 def _moves_p(p: Tensor, keep: Tensor) -> Tensor:
-    return (torch.round(keep * 2.0**16) / 2.0**16 - keep).abs() > 0.01 * torch.minimum(p, keep)
+    near = torch.round(keep * 2.0**16) / 2.0**16
+    return (near == 0) | (near == 1) | ((near - keep).abs() > 0.01 * torch.minimum(p, keep))
