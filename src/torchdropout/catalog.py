@@ -121,3 +121,11 @@ def get(name: str) -> Method:
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"no method is called {name!r}.{hint} Known: {', '.join(names())}.")
+
+
+def as_markdown() -> str:
+    """The table of the README: one row a method."""
+    header = "| method | layer | noise | shared over | acts on | at test time |\n|---|---|---|---|---|---|"
+    rows = [f"| {m.title} | `{m.layer}` | {m.noise} | {m.shared} | {m.target} | {m.test_time} |" for m in METHODS]
+    return "\n".join([header, *rows])
+

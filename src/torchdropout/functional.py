@@ -80,7 +80,7 @@ def normal(
     Example:
         >>> import torch, torchdropout as td
         >>> td.functional.normal((3,), key=td.key(0))
-        tensor([ 0.2107, -0.1252, -0.4110])
+        tensor([ 0.9911, -0.1536, -1.1864])
     """
     check_std("normal", std)
     return ops.multiply(torch.ones(_noise_shape(shape, shared_dims)), laws.Spec("normal", std, 0.0), key=key)

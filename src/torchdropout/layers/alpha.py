@@ -74,7 +74,7 @@ def feature_alpha_dropout(
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.functional.feature_alpha_dropout(torch.zeros(1, 2, 2), 0.5, True, key=td.key(4))
+        >>> td.functional.feature_alpha_dropout(torch.zeros(1, 2, 2), 0.5, True, key=td.key(3))
         tensor([[[ 0.7792,  0.7792],
                  [-0.7792, -0.7792]]])
     """
@@ -177,7 +177,7 @@ class FeatureAlphaDropout(AlphaDropout):
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.FeatureAlphaDropout(0.5)(torch.zeros(1, 2, 2), key=td.key(4))
+        >>> td.FeatureAlphaDropout(0.5)(torch.zeros(1, 2, 2), key=td.key(3))
         tensor([[[ 0.7792,  0.7792],
                  [-0.7792, -0.7792]]])
 

@@ -45,7 +45,7 @@ def drop_path(
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.functional.drop_path(torch.ones(3, 2), 0.5, key=td.key(4))
+        >>> td.functional.drop_path(torch.ones(3, 2), 0.5, key=td.key(3))
         tensor([[2., 2.],
                 [0., 0.],
                 [0., 0.]])
@@ -92,7 +92,7 @@ class DropPath(RateModule):
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.DropPath(0.5)(torch.ones(3, 2), key=td.key(4))
+        >>> td.DropPath(0.5)(torch.ones(3, 2), key=td.key(3))
         tensor([[2., 2.],
                 [0., 0.],
                 [0., 0.]])

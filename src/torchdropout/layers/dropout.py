@@ -87,7 +87,7 @@ class Dropout(RateModule):
         >>> import torch, torchdropout as td
         >>> layer = td.Dropout(0.25)
         >>> layer(torch.ones(4), key=td.key(0))
-        tensor([1.3333, 1.3333, 1.3333, 1.3333])
+        tensor([1.3333, 0.0000, 0.0000, 1.3333])
         >>> layer.eval()(torch.ones(4))
         tensor([1., 1., 1., 1.])
 

@@ -27,7 +27,7 @@ def gaussian_dropout(input: Tensor, p: float = 0.5, training: bool = True, *, ke
     Example:
         >>> import torch, torchdropout as td
         >>> td.functional.gaussian_dropout(torch.ones(3), 0.2, key=td.key(0))
-        tensor([1.1053, 0.9374, 0.7945])
+        tensor([1.4956, 0.9232, 0.4068])
     """
     check_probability("gaussian_dropout", p, below_one=True)
     return apply("gaussian_dropout", input, p, training, key)
@@ -62,7 +62,7 @@ class GaussianDropout(RateModule):
     Example:
         >>> import torch, torchdropout as td
         >>> td.GaussianDropout(0.2)(torch.ones(3), key=td.key(0))
-        tensor([1.1053, 0.9374, 0.7945])
+        tensor([1.4956, 0.9232, 0.4068])
 
     Reference:
         N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov. Dropout: A Simple Way to Prevent

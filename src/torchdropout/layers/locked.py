@@ -30,7 +30,7 @@ def locked_dropout(
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.functional.locked_dropout(torch.ones(2, 1, 3), key=td.key(4)).squeeze()
+        >>> td.functional.locked_dropout(torch.ones(2, 1, 3), key=td.key(3)).squeeze()
         tensor([[2., 0., 0.],
                 [2., 0., 0.]])
     """
@@ -71,7 +71,7 @@ class LockedDropout(RateModule):
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.LockedDropout(0.5, batch_first=True)(torch.ones(1, 2, 3), key=td.key(4))
+        >>> td.LockedDropout(0.5, batch_first=True)(torch.ones(1, 2, 3), key=td.key(3))
         tensor([[[2., 0., 0.],
                  [2., 0., 0.]]])
 

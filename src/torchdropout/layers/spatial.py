@@ -55,7 +55,7 @@ def dropout1d(
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.functional.dropout1d(torch.ones(1, 3, 2), key=td.key(4))
+        >>> td.functional.dropout1d(torch.ones(1, 3, 2), key=td.key(3))
         tensor([[[2., 2.],
                  [0., 0.],
                  [0., 0.]]])
@@ -93,7 +93,7 @@ def dropout2d(
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.functional.dropout2d(torch.ones(1, 3, 1, 2), key=td.key(4)).squeeze()
+        >>> td.functional.dropout2d(torch.ones(1, 3, 1, 2), key=td.key(3)).squeeze()
         tensor([[2., 2.],
                 [0., 0.],
                 [0., 0.]])
@@ -133,7 +133,7 @@ def dropout3d(
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.functional.dropout3d(torch.ones(1, 3, 1, 1, 2), key=td.key(4)).squeeze()
+        >>> td.functional.dropout3d(torch.ones(1, 3, 1, 1, 2), key=td.key(3)).squeeze()
         tensor([[2., 2.],
                 [0., 0.],
                 [0., 0.]])
@@ -197,7 +197,7 @@ class Dropout1d(_Spatial):
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.Dropout1d(0.5)(torch.ones(1, 3, 2), key=td.key(4)).shape
+        >>> td.Dropout1d(0.5)(torch.ones(1, 3, 2), key=td.key(3)).shape
         torch.Size([1, 3, 2])
 
     Reference:
@@ -232,7 +232,7 @@ class Dropout2d(_Spatial):
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.Dropout2d(0.5)(torch.ones(1, 3, 2, 2), key=td.key(4)).shape
+        >>> td.Dropout2d(0.5)(torch.ones(1, 3, 2, 2), key=td.key(3)).shape
         torch.Size([1, 3, 2, 2])
 
     Reference:
@@ -267,7 +267,7 @@ class Dropout3d(_Spatial):
 
     Example:
         >>> import torch, torchdropout as td
-        >>> td.Dropout3d(0.5)(torch.ones(1, 3, 2, 2, 2), key=td.key(4)).shape
+        >>> td.Dropout3d(0.5)(torch.ones(1, 3, 2, 2, 2), key=td.key(3)).shape
         torch.Size([1, 3, 2, 2, 2])
 
     Reference:

@@ -1,0 +1,37 @@
+"""The catalogue and the docstrings agree, and docstrings have the sections that the design asks for."""
+
+import inspect
+import re
+
+import pytest
+
+import torchdropout as td
+from torchdropout import catalog
+
+
+@pytest.mark.parametrize("row", catalog.METHODS, ids=catalog.names())
+def test_the_docstring_has_its_sections_and_the_catalogues_words(row):
+    layer = getattr(td, row.layer)
+    text = inspect.getdoc(layer)
+    for section in ("Args:", "Shape:", "Raises:", "Example:", "Reference:", "Deviation:"):
+        assert section in text, section
+    assert "key=td.key(" in text
+    flat = re.sub(r"\s+", " ", text)
+    line = f"Noise | Shared | Target | At test time: {row.noise} | {row.shared} | {row.target} | {row.test_time}"
+    assert line in flat
+    assert re.search(r"\b(19|20)\d\d\b", text), "the reference has a year"
+
+
+@pytest.mark.parametrize("row", catalog.METHODS, ids=catalog.names())
+def test_the_function_has_its_sections(row):
+    text = inspect.getdoc(getattr(td.functional, row.function))
+    for section in ("Args:", "Raises:", "Example:"):
+        assert section in text, section
+    assert "key=td.key(" in text
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match="no method is called 'drop_path'. Did you mean 'drop-path'?"):
+        catalog.get("drop_path")
+    with pytest.raises(ValueError, match=r"no method is called 'zzz'\. Known: dropout, "):
+        catalog.get("zzz")
