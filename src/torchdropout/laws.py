@@ -54,12 +54,7 @@ class Spec(NamedTuple):
 
     def settle(self) -> Law:
         """The law with Python numbers."""
-        strength = float(self.strength)
-        if self.kind == "normal":
-            return Normal(self.other, strength)
-        if self.kind == "uniform":
-            return Uniform(strength, self.other)
-        return bernoulli(strength, scaled=self.kind == "scaled bernoulli")
+        return _settled(self.kind, float(self.strength), self.other)
 
     def fixed_noise(self) -> float | None:
         """The one value of a Bernoulli noise that is not random: 1 at `p = 0`, 0 at `p = 1`."""
@@ -88,6 +83,14 @@ def _as_tensor(value: float | Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1024)
+def _settled(kind: str, strength: float, other: float) -> Law:
+    if kind == "normal":
+        return Normal(other, strength)
+    if kind == "uniform":
+        return Uniform(strength, other)
+    return bernoulli(strength, scaled=kind == "scaled bernoulli")
+
+
 def bernoulli(p: float, *, scaled: bool = True) -> Bernoulli:
     """The integer threshold that realises a drop probability.
 

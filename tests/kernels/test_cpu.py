@@ -88,7 +88,7 @@ def test_any_split_of_the_range_gives_the_same(dtype, law, inner, rows, cuts, in
     bounds = sorted({0, x.numel(), *(cut for cut in cuts if cut < x.numel())})
     for start, stop in reversed(list(itertools.pairwise(bounds))):
         pointers = source.data_ptr(), parts.data_ptr(), key.data_ptr(), inner
-        cpu.compiled(dtype)(*pointers, start, stop, *cpu._arguments(law))
+        cpu.compiled(dtype)(*pointers, start, stop, *cpu.arguments(law))
     assert torch.equal(parts, whole)
 
 

@@ -21,7 +21,7 @@ def check_torch_probability(p: float) -> None:
 
 def check_probability(owner: str, p: float, *, below_one: bool = False) -> None:
     """Our words, for what is no drop-in for a PyTorch class."""
-    if not isinstance(p, int | float):
+    if not isinstance(p, (int, float)):
         raise TypeError(f"{owner}: `p` must be a number, got {p!r}.")
     if not 0 <= p <= 1 or (below_one and p == 1):
         raise ValueError(f"{owner}: `p` must be in [0, 1{')' if below_one else ']'}, got {p}.")
