@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from numba import njit, types
@@ -28,11 +29,11 @@ def compiled(dtype: torch.dtype) -> Callable[..., None]:
     """The machine code for a dtype: from the cache on disk, else compiled, which takes about a second."""
     stored, real = _FORMATS[dtype]
     signature = types.void(*[types.int64] * 9, real, real, stored)
-    build = functools.partial(njit, signature, nogil=True, **cpu_loops.OPTIONS)
+    options: dict[str, Any] = cpu_loops.OPTIONS | {"nogil": True}
     try:
-        return build(cache=True)(cpu_loops.multiply_range)
+        return njit(signature, cache=True, **options)(cpu_loops.multiply_range)  # type: ignore[no-any-return]
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return build()(cpu_loops.multiply_range)
+        return njit(signature, **options)(cpu_loops.multiply_range)  # type: ignore[no-any-return]
 
 
 def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
@@ -54,7 +55,7 @@ def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
         run_chunks(lambda start, stop: kernel(*addresses, start, stop, *rest), n)
 
 
-def arguments(law: Law) -> tuple[int | float, ...]:
+def arguments(law: Law) -> tuple[Any, ...]:
     """What the kernel takes of a law: its kind, bits, threshold, two numbers, and a zero for the stored type."""
     if isinstance(law, Bernoulli):
         return cpu_loops.BERNOULLI, law.bits, law.threshold, law.scale, 0.0, 0

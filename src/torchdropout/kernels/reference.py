@@ -21,12 +21,13 @@ def multiply(x: Tensor, key: Tensor, law: Law) -> Tensor:
     """`x` times the noise of `law`.
 
     Args:
-        x: `(*batch, ...)`, floating point.
+        x: `(*batch, ...)`, floating point or complex.
         key: `(*batch, 2)`, int64.
         law: The distribution; its numbers may be 0-d tensors.
     """
-    real = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return (x.to(real) * noise(x.shape, key.to(x.device), law, real)).to(x.dtype)
+    real = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
+    wide = x if x.is_complex() else x.to(real)
+    return (wide * noise(x.shape, key.to(x.device), law, real)).to(x.dtype)
 
 
 def noise(shape: torch.Size, key: Tensor, law: Law, real: torch.dtype) -> Tensor:
