@@ -15,7 +15,7 @@ from torchdropout.kernels.pool import SPLIT, run_chunks
 from torchdropout.laws import Bernoulli, Law, Normal
 
 # How the elements of a dtype are stored, and what they are computed in.
-_FORMATS = {
+_FORMATS: dict[torch.dtype, tuple[types.Type, types.Type]] = {
     torch.float32: (types.float32, types.float32),
     torch.float64: (types.float64, types.float64),
     torch.float16: (types.int16, types.float32),
