@@ -25,6 +25,7 @@ from torchdropout.laws import Law
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 _functorch_active = torch._C._are_functorch_transforms_active
+_without_memory = torch._C._functorch.is_legacy_batchedtensor  # `is_grads_batched`, `vectorize` of `jacobian`
 
 
 def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: bool = False) -> Tensor:
@@ -127,7 +128,7 @@ def _batch_first(size: int, dims: tuple[int | None, ...], *tensors: Tensor) -> l
 
 def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
     """The kernel itself, on plain tensors."""
-    kernel = _cpu_kernel(x.dtype) if x.is_cpu else None
+    kernel = _cpu_kernel(x.dtype) if x.is_cpu and not _without_memory(x) else None
     if kernel is None:
         from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
 
