@@ -31,9 +31,9 @@ def compiled(dtype: torch.dtype) -> Callable[..., None]:
     signature = types.void(*[types.int64] * 9, real, real, stored)
     options: dict[str, Any] = cpu_loops.OPTIONS | {"nogil": True}
     try:
-        return njit(signature, cache=True, **options)(cpu_loops.multiply_range)  # type: ignore[no-any-return]
+        return njit(signature, cache=True, **options)(cpu_loops.multiply_range)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return njit(signature, **options)(cpu_loops.multiply_range)  # type: ignore[no-any-return]
+        return njit(signature, **options)(cpu_loops.multiply_range)
 
 
 def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
