@@ -57,7 +57,8 @@ def dropout_mask(
                 [False, False,  True]])
     """
     check_probability("dropout_mask", p)
-    return times_bernoulli(torch.ones(_noise_shape(shape, shared_dims)), p, key, scaled=False).bool()
+    ones = torch.ones(_noise_shape(shape, shared_dims), dtype=torch.float32, device="cpu")
+    return times_bernoulli(ones, p, key, scaled=False).bool()
 
 
 def normal(
@@ -83,7 +84,8 @@ def normal(
         tensor([ 0.9911, -0.1536, -1.1864])
     """
     check_std("normal", std)
-    return ops.multiply(torch.ones(_noise_shape(shape, shared_dims)), laws.Spec("normal", std, 0.0), key=key)
+    ones = torch.ones(_noise_shape(shape, shared_dims), dtype=torch.float32, device="cpu")
+    return ops.multiply(ones, laws.Spec("normal", std, 0.0), key=key)
 
 
 def _noise_shape(shape: Sequence[int], shared_dims: Sequence[int]) -> list[int]:
