@@ -35,7 +35,7 @@ def compare(
     *,
     on_start: Callable[[list[Run]], None] = lambda runs: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
-    **settings: Any,  # noqa: ANN401 - `CompareConfig` checks them
+    **settings: Any,
 ) -> store.Stored:
     """Train every method on the same folds and seeds, store the runs and write the report.
 
