@@ -161,13 +161,17 @@ def _cpu_kernel(dtype: torch.dtype) -> ModuleType | None:
     return cpu
 
 
-@functools.cache
+_reasons: list[str] = []  # why the CPU kernels cannot be used: the first is told
+
+
 def _warn_slow(reason: str) -> None:
-    warnings.warn(
-        f"torchdropout: the CPU kernels cannot be used, the slower reference serves instead ({reason}).",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    _reasons.append(reason)
+    if reason is _reasons[0]:
+        warnings.warn(
+            f"torchdropout: the CPU kernels cannot be used, the slower reference serves instead ({reason}).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------

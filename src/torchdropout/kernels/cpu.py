@@ -32,7 +32,7 @@ def compiled(dtype: torch.dtype) -> Callable[..., None]:
     options: dict[str, Any] = cpu_loops.OPTIONS | {"nogil": True}
     try:
         return njit(signature, cache=True, **options)(cpu_loops.multiply_range)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+    except Exception:  # no folder of a cache can be written, or what is stored there cannot be read
         return njit(signature, **options)(cpu_loops.multiply_range)
 
 
