@@ -136,7 +136,8 @@ def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
         return x.copy_(y) if inplace else y
     if x.numel() == 0:
         return x if inplace else torch.empty_like(x)
-    key = key.cpu().contiguous()
+    if not (key.is_cpu and key.is_contiguous()):
+        key = key.cpu().contiguous()
     if x.is_contiguous():
         out = x if inplace else torch.empty_like(x)
         kernel.multiply(x, out, key, law)

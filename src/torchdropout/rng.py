@@ -25,6 +25,7 @@ __all__ = ["draw", "fold_in", "key", "keyed", "philox", "set_data_parallel_rank"
 
 _MASK = 0xFFFFFFFF
 _DERIVED = 0x80000000  # set in the counter of derived keys, which keeps them apart from the words of noise
+_distributed = getattr(torch.distributed, "is_initialized", bool)  # absent from a torch built without it
 _rank: int | Literal["global"] | None = "global"
 
 
@@ -182,8 +183,7 @@ def set_data_parallel_rank(rank: int | Literal["global"] | None) -> None:
 def _data_parallel_rank() -> int:
     if _rank != "global":
         return _rank or 0
-    distributed = torch.distributed
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    return torch.distributed.get_rank() if _distributed() else 0
 
 
 @contextmanager

@@ -308,20 +308,21 @@ def multiply_range(
             _normals(noise, buffer)
         elif kind == UNIFORM:
             _uniforms(noise, words)
+        plane, skip = (i - begin) // PLANE, (i - begin) % PLANE
+        word, used = (plane // per_word) * PLANE + skip, (plane % per_word) * bits
         while i < end:
-            plane, skip = (i - begin) // PLANE, (i - begin) % PLANE
             n = min(PLANE - skip, end - i)
             source, at = x, i
             if in_place:  # the compiler cannot use vectors where input and output may overlap
                 _copy(x, i, n, copy)
                 source, at = copy, 0
             if kind != BERNOULLI:
-                _affine_plane(source, at, out, i, n, noise, plane * PLANE + skip, first, second)
+                _affine_plane(source, at, out, i, n, noise, word, first, second)
+            elif n == PLANE:
+                _bernoulli_plane(source, at, out, i, PLANE, words, word, uint32(32 - bits - used), limit, first)
             else:
-                word = (plane // per_word) * PLANE + skip
-                shift = uint32(32 - bits - (plane % per_word) * bits)
-                if n == PLANE:
-                    _bernoulli_plane(source, at, out, i, PLANE, words, word, shift, limit, first)
-                else:
-                    _bernoulli_plane(source, at, out, i, n, words, word, shift, limit, first)
+                _bernoulli_plane(source, at, out, i, n, words, word, uint32(32 - bits - used), limit, first)
             i += n
+            word, skip, used = word - skip, 0, used + bits
+            if used == 32:
+                word, used = word + PLANE, 0

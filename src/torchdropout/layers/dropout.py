@@ -48,7 +48,8 @@ def dropout(
         tensor([2., 2., 2., 0., 0., 2.])
     """
     check_torch_probability(p)
-    check_choice("dropout", "rule", rule, ("inverted", "paper"))
+    if rule != "inverted":
+        check_choice("dropout", "rule", rule, ("inverted", "paper"))
     return apply(input, p, training, inplace, key, rule)
 
 
