@@ -109,16 +109,21 @@ class _Batched(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _eager(grad, ctx.saved_tensors[0], ctx.law), None, None
+        return _eager(grad, _alive(ctx.saved_tensors[0]), ctx.law), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _eager(tangent, ctx.saved_tensors[0], ctx.law)
+        return _eager(tangent, _alive(ctx.saved_tensors[0]), ctx.law)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, key: Tensor, law: Law) -> tuple[Tensor, int]:
         x, key = _batch_first(info.batch_size, in_dims, x, key)
         return _eager(x, key, law), 0
+
+
+def _alive(key: Tensor) -> Tensor:
+    """The key without the wrapper of a transform that may have ended, as it has when `vjp`'s function is called."""
+    return key.clone()
 
 
 def _batch_first(size: int, dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
@@ -142,9 +147,10 @@ def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
         out = x if inplace else torch.empty_like(x)
         kernel.multiply(x, out, key, law)
         return out
-    dense = torch.empty_like(x, memory_format=torch.contiguous_format).copy_(x)  # elements count in C order
-    kernel.multiply(dense, dense, key, law)
-    return (x if inplace else torch.empty_like(x)).copy_(dense)
+    # Elements count in C order, so the noise of other layouts is made apart, in what the kernel computes in.
+    noise = torch.ones(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+    kernel.multiply(noise, noise, key, law)
+    return torch.mul(x, noise, out=x if inplace else torch.empty_like(x))
 
 
 @functools.cache
