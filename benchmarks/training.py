@@ -76,7 +76,7 @@ def step(build: Callable[[Make], tuple[nn.Module, Tensor]], dropout: Make, compi
     model, x = build(dropout)
     y = torch.randint(10, (len(x),))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    forward = torch.compile(model) if compiled else model
+    forward = torch.compile(model, dynamic=False) if compiled else model
 
     def run() -> None:
         optimizer.zero_grad()
@@ -88,6 +88,7 @@ def step(build: Callable[[Make], tuple[nn.Module, Tensor]], dropout: Make, compi
 
 def row(name: str, compiled: bool, seconds: float) -> list[str]:
     """One network: milliseconds, then ratios."""
+    torch.compiler.reset()  # else the limit on recompilations is shared by all networks
     t = medians({kind: step(NETWORKS[name], make, compiled) for kind, make in KINDS.items()}, seconds=seconds)
     ms = [f"{t[kind] * 1e3:.2f}" for kind in KINDS]
     ratios = [f"{t['torch'] / t['none']:.2f}", f"{t['ours'] / t['none']:.2f}", f"{t['ours'] / t['torch']:.2f}"]

@@ -128,4 +128,3 @@ def as_markdown() -> str:
     header = "| method | layer | noise | shared over | acts on | at test time |\n|---|---|---|---|---|---|"
     rows = [f"| {m.title} | `{m.layer}` | {m.noise} | {m.shared} | {m.target} | {m.test_time} |" for m in METHODS]
     return "\n".join([header, *rows])
-

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from independent import mask, uniforms
 
 from torchdropout import laws, ops
-from torchdropout.kernels import cpu, pool, reference
+from torchdropout.kernels import cpu, openmp, pool, reference
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 WORDS = st.one_of(st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 2**32]), st.integers(-(2**63), 2**63 - 1))
@@ -88,22 +88,26 @@ def test_any_split_of_the_range_gives_the_same(dtype, law, inner, rows, cuts, in
     bounds = sorted({0, x.numel(), *(cut for cut in cuts if cut < x.numel())})
     for start, stop in reversed(list(itertools.pairwise(bounds))):
         pointers = source.data_ptr(), parts.data_ptr(), key.data_ptr(), inner
-        cpu.compiled(dtype)(*pointers, start, stop, *cpu.arguments(law))
+        cpu.compiled(dtype)(*pointers, start, stop, *cpu.arguments(law), 0)
     assert torch.equal(parts, whole)
 
 
+SPECS = [("bernoulli", 0.3), ("bernoulli", 0.5), ("normal", 1.0), ("uniform", -1.0, 1.0)]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-@pytest.mark.parametrize("spec", [("bernoulli", 0.3), ("bernoulli", 0.5), ("normal", 1.0), ("uniform", -1.0, 1.0)])
-def test_threads_do_not_change_the_result(monkeypatch, threads, spec):
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_pool_of_threads_does_not_change_the_result(monkeypatch, threads, spec):
     x, key = torch.ones(5, 100_003), torch.arange(10).view(5, 2)
     alone = ops.multiply(x, laws.Spec(*spec), key=key)
+    monkeypatch.setattr(cpu.openmp, "usable", lambda: False)
     monkeypatch.setattr(cpu, "SPLIT", 2**15)
     monkeypatch.setattr(pool, "SPLIT", 2**15)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    parts = []
-    monkeypatch.setattr(cpu, "run_chunks", lambda work, n: pool.run_chunks(counting(work, parts), n))
+    parts, run_chunks = [], pool.run_chunks
+    monkeypatch.setattr(pool, "run_chunks", lambda work, n: run_chunks(counting(work, parts), n))
     assert torch.equal(ops.multiply(x, laws.Spec(*spec), key=key), alone)
-    assert len(parts) == threads
+    assert len(parts) == (0 if threads == 1 else threads)
 
 
 def counting(work, parts):
@@ -112,6 +116,22 @@ def counting(work, parts):
         work(start, stop)
 
     return count_and_work
+
+
+@pytest.mark.skipif(not openmp.usable(), reason="this build of torch brings no OpenMP library of GNU's")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("spec", SPECS)
+def test_torchs_team_of_threads_does_not_change_the_result(monkeypatch, threads, spec, dtype):
+    x, key = torch.ones(5, 100_003, dtype=dtype), torch.arange(10).view(5, 2)
+    monkeypatch.setattr(cpu, "SPLIT", x.numel() + 1)
+    alone = ops.multiply(x, laws.Spec(*spec), key=key)
+    monkeypatch.setattr(cpu, "SPLIT", 2**15)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    teams, run = [], openmp.run
+    monkeypatch.setattr(openmp, "run", lambda *arguments: (teams.append(arguments[2]), run(*arguments)))
+    assert torch.equal(ops.multiply(x, laws.Spec(*spec), key=key), alone)
+    assert teams == [threads]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from numba import njit, types
+from numba import cfunc, types
 from torch import Tensor
 
-from torchdropout.kernels import cpu_loops
-from torchdropout.kernels.pool import SPLIT, run_chunks
+from torchdropout.kernels import cpu_loops, openmp, pool
 from torchdropout.laws import Bernoulli, Law, Normal
 
-# How the elements of a dtype are stored, and what they are computed in.
-_FORMATS: dict[torch.dtype, tuple[types.Type, types.Type]] = {
-    torch.float32: (types.float32, types.float32),
-    torch.float64: (types.float64, types.float64),
-    torch.float16: (types.int16, types.float32),
-    torch.bfloat16: (types.uint16, types.float32),
+# How the elements of a dtype are stored, what they are computed in, and a team member's work.
+_FORMATS: dict[torch.dtype, tuple[types.Type, types.Type, Callable[..., None]]] = {
+    torch.float32: (types.float32, types.float32, cpu_loops.work_float32),
+    torch.float64: (types.float64, types.float64, cpu_loops.work_float64),
+    torch.float16: (types.int16, types.float32, cpu_loops.work_float16),
+    torch.bfloat16: (types.uint16, types.float32, cpu_loops.work_bfloat16),
 }
 DTYPES = frozenset(_FORMATS)
+SPLIT = 1 << 17  # elements; halves of fewer cost as much to share as to compute
+_TILE = 1 << 14  # elements of the largest tile; parts that are multiples compute no tile twice
+_TASK = ctypes.c_int64 * 12
 
 
 @functools.cache
 def compiled(dtype: torch.dtype) -> Callable[..., None]:
-    """The machine code for a dtype: from the cache on disk, else compiled, which takes about a second."""
-    stored, real = _FORMATS[dtype]
-    signature = types.void(*[types.int64] * 9, real, real, stored)
-    options: dict[str, Any] = cpu_loops.OPTIONS | {"nogil": True}
+    """The machine code for a dtype: from the cache on disk, else compiled, which takes a second or two."""
+    stored, real, _ = _FORMATS[dtype]
+    arguments = (*[types.int64] * 9, real, real, stored)
+    function = cpu_loops.multiply_range
     try:
-        return njit(signature, cache=True, **options)(cpu_loops.multiply_range)
+        function.enable_caching()
+        function.compile(arguments)
     except Exception:  # no folder of a cache can be written, or what is stored there cannot be read
-        return njit(signature, **options)(cpu_loops.multiply_range)
+        function._cache.disable()
+        function.compile(arguments)
+    return function.overloads[arguments].entry_point  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _team_work(dtype: torch.dtype) -> Any:
+    """What a member of the team runs, as a C function."""
+    work = _FORMATS[dtype][2]
+    options: dict[str, Any] = cpu_loops.OPTIONS
+    signature = types.void(types.CPointer(types.int64))  # type: ignore[no-untyped-call]
+    try:
+        return cfunc(signature, cache=True, **options)(work)
+    except Exception:  # as above
+        return cfunc(signature, **options)(work)
 
 
 def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
@@ -49,16 +68,29 @@ def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
     n = x.numel()
     addresses = (x.data_ptr(), out.data_ptr(), key.data_ptr(), n // (key.numel() // 2))
     rest = arguments(law)
-    if n < SPLIT:
-        kernel(*addresses, 0, n, *rest)
+    if n < SPLIT or (threads := torch.get_num_threads()) == 1:
+        kernel(*addresses, 0, n, *rest, 0)
+    elif openmp.usable():
+        _run_team(_team_work(x.dtype), n, threads, addresses, rest)
     else:
-        run_chunks(lambda start, stop: kernel(*addresses, start, stop, *rest), n)
+        pool.run_chunks(lambda start, stop: kernel(*addresses, start, stop, *rest, 0), n)
+
+
+def _run_team(work: Any, n: int, threads: int, addresses: tuple[int, ...], rest: tuple[Any, ...]) -> None:
+    kind, bits, threshold, first, second = rest
+    step = -(-n // (threads * _TILE)) * _TILE
+    task = _TASK(0, step, n, _bits(first), _bits(second), *addresses, kind, bits, threshold)
+    openmp.run(work.address, task, threads)
+
+
+def _bits(number: float) -> int:
+    return int.from_bytes(struct.pack("<d", number), "little", signed=True)
 
 
 def arguments(law: Law) -> tuple[Any, ...]:
-    """What the kernel takes of a law: its kind, bits, threshold, two numbers, and a zero for the stored type."""
+    """What the kernel takes of a law: its kind, bits, threshold and two numbers."""
     if isinstance(law, Bernoulli):
-        return cpu_loops.BERNOULLI, law.bits, law.threshold, law.scale, 0.0, 0
+        return cpu_loops.BERNOULLI, law.bits, law.threshold, law.scale, 0.0
     if isinstance(law, Normal):
-        return cpu_loops.NORMAL, 32, 0, law.mean, law.std, 0
-    return cpu_loops.UNIFORM, 32, 0, law.low, law.high - law.low, 0
+        return cpu_loops.NORMAL, 32, 0, law.mean, law.std
+    return cpu_loops.UNIFORM, 32, 0, law.low, law.high - law.low

@@ -19,7 +19,7 @@ Raw pointers replace arrays: they compile faster, and their indices never wrap a
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import float32, njit, types, uint32, uint64
+from numba import float32, float64, int16, njit, types, uint16, uint32, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -172,12 +172,12 @@ def _exponent_and_mantissa(_context, value):
 
 
 @njit(**OPTIONS)
-def _words(buffer, seed, offset, tile, blocks):
-    """Philox-4x32-10 of `blocks` blocks of a tile: words (1, 0) of block b in lane b, words (3, 2) in lane 128 + b."""
+def _words(buffer, seed, offset, tile):
+    """Philox-4x32-10 of the blocks of a tile: words (1, 0) of block b in lane b, words (3, 2) in lane 128 + b."""
     k0, k1 = seed & _LOW, seed >> _HALF
     first = uint64(tile) * uint64(BLOCKS)
     low, high = first & _LOW, first >> _HALF
-    for lane in range(blocks):
+    for lane in range(BLOCKS):
         c0, c1, c2, c3 = low + uint64(lane), high, offset & _LOW, offset >> _HALF
         for step in range(9):
             p0, p1 = _M0 * (c0 & _LOW), _M1 * (c2 & _LOW)
@@ -278,6 +278,7 @@ def _affine_plane(x, xi, out, oi, n, noise, ni, first, second):
         _store(out, oi + j, _load(x, xi + j) * (first + second * _load(noise, ni + j)))
 
 
+@njit(nogil=True, **OPTIONS)
 def multiply_range(
     x_address, out_address, keys_address, inner, start, stop, kind, bits, threshold, first, second, stored
 ):
@@ -300,10 +301,7 @@ def multiply_range(
         begin = origin + tile * span
         end = min(stop, origin + inner, begin + span)
         seed, offset = uint64(_load(keys, 2 * row)), uint64(_load(keys, 2 * row + 1))
-        if end - begin >= BLOCKS:
-            _words(buffer, seed, offset, tile, BLOCKS)
-        else:
-            _words(buffer, seed, offset, tile, end - begin)
+        _words(buffer, seed, offset, tile)
         if kind == NORMAL:
             _normals(noise, buffer)
         elif kind == UNIFORM:
@@ -318,11 +316,63 @@ def multiply_range(
                 source, at = copy, 0
             if kind != BERNOULLI:
                 _affine_plane(source, at, out, i, n, noise, word, first, second)
-            elif n == PLANE:
-                _bernoulli_plane(source, at, out, i, PLANE, words, word, uint32(32 - bits - used), limit, first)
             else:
                 _bernoulli_plane(source, at, out, i, n, words, word, uint32(32 - bits - used), limit, first)
             i += n
             word, skip, used = word - skip, 0, used + bits
             if used == 32:
                 word, used = word + PLANE, 0
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# A team of threads: each member takes the next part of the range until none is left.
+
+NEXT, STEP, STOP, FIRST, SECOND, REST = 0, 1, 2, 3, 4, 5  # where a task holds what; the rest goes through unchanged
+
+
+@intrinsic
+def _take(_context, task, step):
+    """Add `step` to the task's counter, as one indivisible operation, and return what it was."""
+
+    def generate(_target, builder, _signature, args):
+        return builder.atomic_rmw("add", args[0], args[1], "monotonic")
+
+    return types.int64(task, types.int64), generate
+
+
+@intrinsic
+def _double(_context, bits):
+    def generate(_target, builder, _signature, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
+
+
+@njit(**OPTIONS)
+def _work(task, real, stored):
+    step, stop = _load(task, STEP), _load(task, STOP)
+    first, second = _double(_load(task, FIRST)), _double(_load(task, SECOND))
+    x, out, keys, inner = _load(task, REST), _load(task, REST + 1), _load(task, REST + 2), _load(task, REST + 3)
+    kind, bits, threshold = _load(task, REST + 4), _load(task, REST + 5), _load(task, REST + 6)
+    start = _take(task, step)
+    while start < stop:
+        end = min(start + step, stop)
+        multiply_range(x, out, keys, inner, start, end, kind, bits, threshold, real(first), real(second), stored(0))
+        start = _take(task, step)
+
+
+def work_float32(task):
+    """A member's work on float32; below, on the other formats."""
+    _work(task, float32, float32)
+
+
+def work_float64(task):  # noqa: D103
+    _work(task, float64, float64)
+
+
+def work_float16(task):  # noqa: D103
+    _work(task, float32, int16)
+
+
+def work_bfloat16(task):  # noqa: D103
+    _work(task, float32, uint16)
