@@ -1,0 +1,58 @@
+import io
+
+import pytest
+import torch
+from torch import nn
+
+import torchdropout as td
+from torchdropout import catalog
+
+ROWS = [pytest.param(row, id=row.name) for row in catalog.METHODS]
+
+
+def layer_and_input(row):
+    return getattr(td, row.layer)(row.default), torch.randn(row.input_shape)
+
+
+class Keyed(nn.Module):
+    """The key is an input of the program."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.layer = layer
+
+    def forward(self, x, key):
+        return self.layer(x, key=key).relu()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_eval_exports_without_noise(row):
+    layer, x = layer_and_input(row)
+    program = torch.export.export(layer.eval(), (x,))
+    assert torch.equal(program.module()(x), layer(x))
+    assert not [node for node in program.graph.nodes if node.op == "call_function"]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_train_exports_with_the_key_as_an_input(row):
+    layer, x = layer_and_input(row)
+    model = Keyed(layer.train())
+    program = torch.export.export(model, (x, td.key(0)))
+    results = [program.module()(x, td.key(seed)) for seed in (1, 2)]
+    for seed, result in zip((1, 2), results, strict=True):
+        assert torch.equal(result, model(x, td.key(seed)))
+    assert not torch.equal(*results)
+
+
+def test_an_exported_program_is_stored_loaded_and_takes_other_batch_sizes():
+    model = Keyed(td.Dropout(0.3))
+    batch = torch.export.Dim("batch", min=2)
+    program = torch.export.export(model, (torch.ones(8, 5), td.key(0)), dynamic_shapes=({0: batch}, None))
+    stored = io.BytesIO()
+    torch.export.save(program, stored)
+    stored.seek(0)
+    loaded = torch.export.load(stored).module()
+    for rows in (8, 33):
+        x = torch.randn(rows, 5)
+        assert torch.equal(loaded(x, td.key(4)), model(x, td.key(4)))
