@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,16 +13,20 @@ import torch
 
 
 def medians(calls: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, least: int = 9) -> dict[str, float]:
-    """The median seconds of each call, all of them alternating until `seconds` have passed for each."""
+    """The median seconds of each call, all of them in turn, the turn's order drawn anew, for `seconds` each.
+
+    The order matters: what a call leaves in the caches, and in the allocator, is paid for by the next.
+    """
     for call in calls.values():
         call()
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order = random.Random(0)
     end = time.perf_counter() + seconds * len(calls)
     while time.perf_counter() < end or len(next(iter(times.values()))) < least:
-        for name, call in calls.items():
+        for name in order.sample(list(calls), len(calls)):
             start = time.perf_counter()
-            call()
+            calls[name]()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
