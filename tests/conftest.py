@@ -8,6 +8,9 @@ from hypothesis import settings
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
+# Test processes run side by side, and OpenMP's idle threads keep others' from the cores; tests of threads set theirs.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _generator_left_alone() -> Iterator[None]:

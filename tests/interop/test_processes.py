@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import torchdropout as td
-from torchdropout.kernels import pool
+from torchdropout.kernels import openmp, pool
 
 F = td.functional
 LARGE = 2**20 + 12345  # elements; enough for two threads
@@ -27,12 +27,17 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def used_with_threads(two_threads):
-    """The noise of 2**20 elements, made by a pool that now exists in this process."""
+@pytest.fixture(params=["torch's team", "our pool"])
+def used_with_threads(two_threads, request, monkeypatch):
+    """The noise of 2**20 elements, made by two threads that now exist in this process."""
+    monkeypatch.setattr(pool, "_pool", None)
+    if request.param == "our pool":
+        monkeypatch.setattr(openmp, "usable", lambda: False)
+    elif not openmp.usable():
+        pytest.skip("this build of torch brings no OpenMP library of GNU's")
     y = F.dropout(torch.ones(LARGE), 0.3, key=td.key(1))
     F.gaussian_dropout(torch.ones(LARGE, dtype=torch.float64), 0.3, key=td.key(1))
-    assert pool._pool is not None
+    assert (pool._pool is None) == (request.param == "torch's team")
     return y
 
 
@@ -95,8 +100,9 @@ def test_a_forked_child_computes_with_its_own_threads(used_with_threads):
     assert torch.equal(F.dropout(x, 0.3, key=td.key(1)), used_with_threads)
 
 
-def test_many_threads_at_once_give_what_one_gives(two_threads):
-    """Small and large inputs, forward and backward, all dtypes, through one pool."""
+@pytest.mark.usefixtures("used_with_threads")
+def test_many_threads_at_once_give_what_one_gives():
+    """Small and large inputs, forward and backward, all dtypes, through one team or pool."""
     dtypes = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
     jobs = [(i, dtypes[i % 4], LARGE if i % 5 == 0 else 1000 + i) for i in range(40)]
 
@@ -136,17 +142,22 @@ def test_first_calls_on_many_threads_at_once(tmp_path):
     assert (result.stdout.split(), result.stderr) == (["8", "True"], "")
 
 
-def test_one_thread_gives_the_same_and_starts_no_pool(used_with_threads, monkeypatch):
+def test_one_thread_gives_the_same_and_starts_no_other(used_with_threads, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(pool, "_pool", None)
+    monkeypatch.setattr(openmp, "run", None)
     assert torch.equal(F.dropout(torch.ones(LARGE), 0.3, key=td.key(1)), used_with_threads)
     assert pool._pool is None
 
 
-def test_a_process_that_used_the_pool_ends(tmp_path):
-    code = (
-        "import torch; torch.set_num_threads(2); import torchdropout as td; "
-        f"td.functional.dropout(torch.ones({LARGE})); from torchdropout.kernels import pool; print(pool._workers)"
-    )
+@pytest.mark.parametrize("before", ["", "openmp.usable = lambda: False"])
+def test_a_process_that_used_threads_ends(before):
+    code = f"""
+import torch, torchdropout as td
+from torchdropout.kernels import openmp
+torch.set_num_threads(2)
+{before}
+print(len(td.functional.dropout(torch.ones({LARGE}))))
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert (result.stdout.strip(), result.stderr) == ("1", "")
+    assert (result.stdout.strip(), result.stderr) == (str(LARGE), "")
