@@ -147,6 +147,13 @@ def test_all_sixteen_bit_floats_are_multiplied_and_rounded_as_torch_does(dtype, 
     assert torch.equal(y[there].view(torch.int16), expected[there].view(torch.int16))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_ties_between_sixteen_bit_floats_are_rounded_to_even(dtype):
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    y = ops.multiply(x, laws.Spec("normal", 0.0, 1.5), key=torch.tensor([3, 4]))
+    torch.testing.assert_close(y, (x.float() * 1.5).to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_infinity_and_the_sign_of_zero_are_those_of_a_product(dtype):
     x = torch.tensor([math.nan, math.inf, -math.inf, -0.0, 0.0, -1.0], dtype=dtype).repeat(200)

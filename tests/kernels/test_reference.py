@@ -3,8 +3,9 @@ import pytest
 import torch
 from independent import box_muller, mask, normals, uniforms, values
 from scipy import stats
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from torchdropout import laws
+from torchdropout import laws, ops
 from torchdropout.kernels import reference
 
 KEYS = [(0, 0), (7, 0), (-1, -1), (2**63 - 1, -(2**63)), (-(2**63), 3), (0x123456789ABCDEF, 0xFEDCBA987654321)]
@@ -112,9 +113,14 @@ def test_masks_of_neighbouring_keys_and_elements_agree_by_chance(law):
     assert low <= first.sum() <= high
 
 
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator")
-@pytest.mark.parametrize("law", [laws.Bernoulli(1, 1, 2.0), laws.Bernoulli(16, 45875, 1.4), laws.Uniform(0.0, 1.0)])
-def test_an_accelerator_gives_the_same_bits(law):
-    x, key = torch.ones(3, 20_000), torch.tensor([[1, 2], [3, 4], [-5, -6]])
-    device = torch.accelerator.current_accelerator()
-    assert torch.equal(reference.multiply(x.to(device), key.to(device), law).cpu(), reference.multiply(x, key, law))
+@pytest.mark.parametrize(
+    "spec", [laws.Spec("bernoulli", 0.3), laws.Spec("normal", 1.0, 0.0), laws.Spec("uniform", 0.0, 1.0)]
+)
+@pytest.mark.parametrize("batch", [None, (), (3,), (3, 7)])
+def test_nothing_stays_on_the_cpu_for_a_tensor_elsewhere(spec, batch):
+    """The device of tensors without data stands for an accelerator's: mixing it with the CPU is an error on both."""
+    with FakeTensorMode():
+        x = torch.ones(3, 7, 5, device="meta", dtype=torch.bfloat16)
+        key = None if batch is None else torch.zeros(*batch, 2, dtype=torch.int64)
+        y = ops.multiply(x, spec, key=key)
+    assert (y.device.type, y.dtype, y.shape) == ("meta", torch.bfloat16, x.shape)
