@@ -25,12 +25,17 @@ _FORMATS: dict[torch.dtype, tuple[types.Type, types.Type, Callable[..., None]]] 
 DTYPES = frozenset(_FORMATS)
 SPLIT = 1 << 17  # elements; halves of fewer cost as much to share as to compute
 _TILE = 1 << 14  # elements of the largest tile; parts that are multiples compute no tile twice
-_TASK = ctypes.c_int64 * 12
+_TASK = ctypes.c_int64 * 13
 
 
 @functools.cache
 def compiled(dtype: torch.dtype) -> Callable[..., None]:
     """The machine code for a dtype: from the cache on disk, else compiled, which takes a second or two."""
+    return _overload(dtype).entry_point  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _overload(dtype: torch.dtype) -> Any:
     stored, real, _ = _FORMATS[dtype]
     arguments = (*[types.int64] * 9, real, real, stored)
     function = cpu_loops.multiply_range
@@ -40,19 +45,20 @@ def compiled(dtype: torch.dtype) -> Callable[..., None]:
     except Exception:  # no folder of a cache can be written, or what is stored there cannot be read
         function._cache.disable()
         function.compile(arguments)
-    return function.overloads[arguments].entry_point  # type: ignore[no-any-return]
+    return function.overloads[arguments]
 
 
 @functools.cache
-def _team_work(dtype: torch.dtype) -> Any:
-    """What a member of the team runs, as a C function."""
-    work = _FORMATS[dtype][2]
-    options: dict[str, Any] = cpu_loops.OPTIONS
+def _team_work(dtype: torch.dtype) -> tuple[Any, int]:
+    """What a member of the team runs, as a C function, and the address of the machine code that it calls."""
+    overload = _overload(dtype)
+    code = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
     signature = types.void(types.CPointer(types.int64))  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = cpu_loops.OPTIONS
     try:
-        return cfunc(signature, cache=True, **options)(work)
+        return cfunc(signature, cache=True, **options)(_FORMATS[dtype][2]), code
     except Exception:  # as above
-        return cfunc(signature, **options)(work)
+        return cfunc(signature, **options)(_FORMATS[dtype][2]), code
 
 
 def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
@@ -71,15 +77,16 @@ def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:
     if n < SPLIT or (threads := torch.get_num_threads()) == 1:
         kernel(*addresses, 0, n, *rest, 0)
     elif openmp.usable():
-        _run_team(_team_work(x.dtype), n, threads, addresses, rest)
+        _run_team(x.dtype, n, threads, addresses, rest)
     else:
         pool.run_chunks(lambda start, stop: kernel(*addresses, start, stop, *rest, 0), n)
 
 
-def _run_team(work: Any, n: int, threads: int, addresses: tuple[int, ...], rest: tuple[Any, ...]) -> None:
+def _run_team(dtype: torch.dtype, n: int, threads: int, addresses: tuple[int, ...], rest: tuple[Any, ...]) -> None:
+    work, code = _team_work(dtype)
     kind, bits, threshold, first, second = rest
     step = -(-n // (threads * _TILE)) * _TILE
-    task = _TASK(0, step, n, _bits(first), _bits(second), *addresses, kind, bits, threshold)
+    task = _TASK(0, step, n, _bits(first), _bits(second), code, *addresses, kind, bits, threshold)
     openmp.run(work.address, task, threads)
 
 

@@ -327,7 +327,7 @@ def multiply_range(
 # --------------------------------------------------------------------------------------------------------------------
 # A team of threads: each member takes the next part of the range until none is left.
 
-NEXT, STEP, STOP, FIRST, SECOND, REST = 0, 1, 2, 3, 4, 5  # where a task holds what; the rest goes through unchanged
+STEP, STOP, FIRST, SECOND, CODE, REST = 1, 2, 3, 4, 5, 6  # where a task holds what; at 0 is the next part's start
 
 
 @intrinsic
@@ -348,16 +348,30 @@ def _double(_context, bits):
     return types.float64(types.int64), generate
 
 
+@intrinsic
+def _call(_context, code, x, out, keys, inner, start, stop, kind, bits, threshold, first, second, stored):
+    """Call `multiply_range` at the address of its machine code, which compiling it here would only repeat."""
+    arguments = (x, out, keys, inner, start, stop, kind, bits, threshold, first, second, stored)
+
+    def generate(target, builder, _signature, args):
+        function_type = target.call_conv.get_function_type(types.none, arguments)
+        function = builder.inttoptr(args[0], function_type.as_pointer())
+        target.call_conv.call_function(builder, function, types.none, arguments, args[1:])
+        return target.get_dummy_value()
+
+    return types.void(code, *arguments), generate
+
+
 @njit(**OPTIONS)
 def _work(task, real, stored):
-    step, stop = _load(task, STEP), _load(task, STOP)
-    first, second = _double(_load(task, FIRST)), _double(_load(task, SECOND))
+    step, stop, code = _load(task, STEP), _load(task, STOP), _load(task, CODE)
+    first, second = real(_double(_load(task, FIRST))), real(_double(_load(task, SECOND)))
     x, out, keys, inner = _load(task, REST), _load(task, REST + 1), _load(task, REST + 2), _load(task, REST + 3)
     kind, bits, threshold = _load(task, REST + 4), _load(task, REST + 5), _load(task, REST + 6)
     start = _take(task, step)
     while start < stop:
         end = min(start + step, stop)
-        multiply_range(x, out, keys, inner, start, end, kind, bits, threshold, real(first), real(second), stored(0))
+        _call(code, x, out, keys, inner, start, end, kind, bits, threshold, first, second, stored(0))
         start = _take(task, step)
 
 
