@@ -5,7 +5,7 @@ are the same operation on another tensor, and only the key is kept between the p
 
 Three ways lead to a kernel. Eager calls go through a `torch.autograd.Function`, the cheapest; under a transform of
 `torch.func` through one that can be batched; under a compiler, export or a tensor subclass through an operator of
-`torch.library` on the CPU, where the kernel beats fused code, and elsewhere through the reference kernel in plain
+`torch.library` on the CPU, where the kernel beats fused code, and otherwise through the reference kernel in plain
 torch operations, which a compiler fuses with its neighbours.
 """
 
@@ -186,7 +186,7 @@ def _warn_slow(reason: str) -> None:
 
 
 def _traced(x: Tensor, law: laws.Spec, key: Tensor) -> Tensor:
-    if x.is_cpu:
+    if x.is_cpu and not _functorch_active():  # an operator's gradient is unknown to the transforms of `torch.func`
         return _multiply_op(x, key, *law.as_arguments())  # type: ignore[no-any-return]
     from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
 
@@ -234,9 +234,4 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _multiply_op(grad, key, ctx.kind, strength, ctx.other), None, None, None, None
 
 
-def _batch(info: Any, in_dims: tuple[int | None, ...], x: Tensor, key: Tensor, *rest: Any) -> tuple[Tensor, int]:
-    return _multiply_op(*_batch_first(info.batch_size, in_dims, x, key), *rest), 0
-
-
 _multiply_op.register_autograd(_backward, setup_context=_setup)
-_multiply_op.register_vmap(_batch)
