@@ -12,15 +12,15 @@ import torch
 from numba import cfunc, types
 from torch import Tensor
 
-from torchdropout.kernels import cpu_loops, openmp, pool
+from torchdropout.kernels import cpu_loops, cpu_team, openmp, pool
 from torchdropout.laws import Bernoulli, Law, Normal
 
 # How the elements of a dtype are stored, what they are computed in, and a team member's work.
 _FORMATS: dict[torch.dtype, tuple[types.Type, types.Type, Callable[..., None]]] = {
-    torch.float32: (types.float32, types.float32, cpu_loops.work_float32),
-    torch.float64: (types.float64, types.float64, cpu_loops.work_float64),
-    torch.float16: (types.int16, types.float32, cpu_loops.work_float16),
-    torch.bfloat16: (types.uint16, types.float32, cpu_loops.work_bfloat16),
+    torch.float32: (types.float32, types.float32, cpu_team.work_float32),
+    torch.float64: (types.float64, types.float64, cpu_team.work_float64),
+    torch.float16: (types.int16, types.float32, cpu_team.work_float16),
+    torch.bfloat16: (types.uint16, types.float32, cpu_team.work_bfloat16),
 }
 DTYPES = frozenset(_FORMATS)
 SPLIT = 1 << 17  # elements; halves of fewer cost as much to share as to compute
@@ -54,7 +54,7 @@ def _team_work(dtype: torch.dtype) -> tuple[Any, int]:
     overload = _overload(dtype)
     code = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
     signature = types.void(types.CPointer(types.int64))  # type: ignore[no-untyped-call]
-    options: dict[str, Any] = cpu_loops.OPTIONS
+    options: dict[str, Any] = cpu_team.OPTIONS
     try:
         return cfunc(signature, cache=True, **options)(_FORMATS[dtype][2]), code
     except Exception:  # as above
