@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs
 
-from torchdropout.study import StudyError, comparison, store, write_report
+from torchdropout.study import StudyError, charts, comparison, store, write_report
 from torchdropout.study.conditions import Condition
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.execution import DIVERGED, FAILED, OK, Material, Outcome
@@ -160,3 +160,16 @@ def test_it_is_made_of_what_is_stored_alone(write, tmp_path):
 def test_no_comparison(tmp_path):
     with pytest.raises(StudyError, match=r"must hold config\.json"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0005, 1.2, [0.001, 0.01, 0.1, 1.0]),
+        (0.05, 1.5, [0.05, 0.1, 0.2, 0.5, 1.0]),
+        (0.24, 0.66, [0.3, 0.4, 0.5, 0.6]),
+        (0.91, 0.99, [0.91, 0.99]),
+    ],
+)
+def test_a_logarithmic_axis_always_has_labels(low, high, expected):
+    assert charts.log_ticks(low, high) == expected

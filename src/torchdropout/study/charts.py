@@ -99,10 +99,20 @@ def _share_axis(figures: list[go.Figure], metric: str, low: float, high: float) 
     for figure in figures:
         if metric == "loss":
             bounds = [math.log10(max(low, 1e-6)) - 0.1, math.log10(max(high, 1e-6)) + 0.1]
-            figure.update_yaxes(type="log", range=bounds, dtick=1)
+            figure.update_yaxes(type="log", range=bounds, tickvals=log_ticks(10 ** bounds[0], 10 ** bounds[1]))
         else:
             margin = 0.04 * (high - low) + 1e-3
             figure.update_yaxes(range=[low - margin, high + margin], tickformat=".0%")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round values between two positive bounds: powers of ten, and where they are few the values between."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5), range(1, 10)):
+        ticks = [value for decade in decades for step in steps if low <= (value := float(f"{step}e{decade}")) <= high]
+        if len(ticks) >= 3:
+            return ticks
+    return ticks or [low, high]
 
 
 def _lay_out(figure: go.Figure, height: int, top: int) -> None:
