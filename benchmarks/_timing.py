@@ -12,10 +12,13 @@ from pathlib import Path
 import torch
 
 
-def medians(calls: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, least: int = 9) -> dict[str, float]:
+def medians(
+    calls: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, least: int = 9, row: int = 1
+) -> dict[str, float]:
     """The median seconds of each call, all of them in turn, the turn's order drawn anew, for `seconds` each.
 
-    The order matters: what a call leaves in the caches, and in the allocator, is paid for by the next.
+    The order matters: what a call leaves in the caches, and in the allocator, is paid for by the next. Calls that
+    follow themselves where they are used are therefore made `row` times in a row, of which the first is not counted.
     """
     for call in calls.values():
         call()
@@ -25,9 +28,11 @@ def medians(calls: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, 
     end = time.perf_counter() + seconds * len(calls)
     while time.perf_counter() < end or len(next(iter(times.values()))) < least:
         for name in order.sample(list(calls), len(calls)):
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+            for turn in range(row):
+                start = time.perf_counter()
+                calls[name]()
+                if turn or row == 1:
+                    times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -102,7 +102,7 @@ def step(build: Callable[[Make], tuple[nn.Module, Tensor]], dropout: Make, compi
 def row(name: str, compiled: bool, seconds: float) -> list[str]:
     """One network: milliseconds, then ratios."""
     torch.compiler.reset()  # else the limit on recompilations is shared by all networks
-    t = medians({kind: step(NETWORKS[name], make, compiled) for kind, make in KINDS.items()}, seconds=seconds)
+    t = medians({kind: step(NETWORKS[name], make, compiled) for kind, make in KINDS.items()}, seconds=seconds, row=6)
     ms = [f"{t[kind] * 1e3:.2f}" for kind in KINDS]
     ratios = [f"{t[kind] / t['none']:.2f}" for kind in ("mul", "torch", "ours")] + [f"{t['ours'] / t['torch']:.2f}"]
     return [name, "compiled" if compiled else "eager", *ms, *ratios]

@@ -82,7 +82,7 @@ def test_scale_times_keep_is_exactly_one_where_the_scale_is_a_number_of_float64(
 @given(INSIDE, st.booleans())
 def test_traced_law_equals_the_host_law(p, scaled):
     kind = "scaled bernoulli" if scaled else "bernoulli"
-    host = laws.Spec(kind, p).settle()
+    host = laws.settle(laws.Spec(kind, p))
     traced = laws.Spec(kind, torch.tensor(p, dtype=torch.float64)).as_tensors()
     assert (int(traced.bits), int(traced.threshold), float(traced.scale)) == (host.bits, host.threshold, host.scale)
     assert laws.keep(torch.tensor(p, dtype=torch.float64)) == laws.keep(p)
@@ -108,7 +108,7 @@ def test_other_probabilities_are_random(p):
 
 def test_normal_and_uniform_have_no_fixed_noise_and_keep_their_numbers():
     assert laws.Spec("normal", 1.0, 0.0).fixed_noise() is None
-    assert laws.Spec("normal", 0.25, 1.0).settle() == laws.Normal(mean=1.0, std=0.25)
-    assert laws.Spec("uniform", -1.0, 3.0).settle() == laws.Uniform(low=-1.0, high=3.0)
+    assert laws.settle(laws.Spec("normal", 0.25, 1.0)) == laws.Normal(mean=1.0, std=0.25)
+    assert laws.settle(laws.Spec("uniform", -1.0, 3.0)) == laws.Uniform(low=-1.0, high=3.0)
     traced = laws.Spec("normal", 0.25, 1.0).as_tensors()
     assert (float(traced.mean), float(traced.std)) == (1.0, 0.25)

@@ -52,10 +52,6 @@ class Spec(NamedTuple):
     strength: float | Tensor
     other: float = 0.0
 
-    def settle(self) -> Law:
-        """The law with Python numbers."""
-        return _settled(self.kind, float(self.strength), self.other)
-
     def fixed_noise(self) -> float | None:
         """The one value of a Bernoulli noise that is not random: 1 at `p = 0`, 0 at `p = 1`."""
         if "bernoulli" in self.kind and self.strength in (0.0, 1.0):
@@ -83,12 +79,14 @@ def _as_tensor(value: float | Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1024)
-def _settled(kind: str, strength: float, other: float) -> Law:
+def settle(spec: Spec) -> Law:
+    """The law of a spec whose strength is a number."""
+    kind, strength, other = spec
     if kind == "normal":
-        return Normal(other, strength)
+        return Normal(other, float(strength))
     if kind == "uniform":
-        return Uniform(strength, other)
-    return bernoulli(strength, scaled=kind == "scaled bernoulli")
+        return Uniform(float(strength), other)
+    return bernoulli(float(strength), scaled=kind == "scaled bernoulli")
 
 
 def bernoulli(p: float, *, scaled: bool = True) -> Bernoulli:

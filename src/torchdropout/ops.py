@@ -17,15 +17,20 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, empty_like, is_grad_enabled
+from torch.autograd import forward_ad
 from torch.autograd.function import Function, FunctionCtx
+from torch.compiler import is_compiling
 
 from torchdropout import laws, rng
 from torchdropout.laws import Law
 
+# Between the matrix products of a network a call finds the caches cold: each Python function and each lookup that it
+# adds then costs about a microsecond, so the eager way has as few of them as it can.
 _PLAIN = (Tensor, torch.nn.Parameter)
 _functorch_active = torch._C._are_functorch_transforms_active
 _without_memory = torch._C._functorch.is_legacy_batchedtensor  # `is_grads_batched`, `vectorize` of `jacobian`
+_unwrap_if_dead = torch._C._functorch.unwrap_if_dead
 
 
 def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: bool = False) -> Tensor:
@@ -35,7 +40,8 @@ def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: b
         x: `(*batch, ...)`, floating point.
         law: What the noise is; its strength may be a 0-d tensor under a compiler, where it can then change without
             recompilation.
-        key: `(*batch, 2)`, one for each row of the leading axes; None draws one for all.
+        key: `(*batch, 2)`, one for each row of the leading axes; None draws one for all. A jagged nested tensor
+            takes one.
         inplace: Whether to write to `x`.
 
     Raises:
@@ -44,10 +50,12 @@ def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: b
     """
     if key is not None:
         key = _checked(key, x)
-    if torch.compiler.is_compiling() or type(x) not in _PLAIN:
+    if is_compiling() or type(x) not in _PLAIN:
+        if x.is_nested and x.layout == torch.jagged:
+            return _jagged(x, law, key, inplace)
         y = _traced(x, law, _drawn_in_graph() if key is None else key)
         return x.copy_(y) if inplace else y
-    return _eager(x, rng.draw() if key is None else key, law.settle(), inplace)
+    return _eager(x, rng.draw() if key is None else key, laws.settle(law), inplace)
 
 
 def _checked(key: Tensor, x: Tensor) -> Tensor:
@@ -68,8 +76,8 @@ def _eager(x: Tensor, key: Tensor, law: Law, inplace: bool = False) -> Tensor:
     if _functorch_active():
         y: Tensor = _Batched.apply(x, key, law)  # type: ignore[no-untyped-call]
         return x.copy_(y) if inplace else y
-    if (x.requires_grad and torch.is_grad_enabled()) or torch.autograd.forward_ad._current_level >= 0:
-        return _Multiply.apply(x, key, law, inplace)  # type: ignore[no-untyped-call, no-any-return]
+    if (x.requires_grad and is_grad_enabled()) or forward_ad._current_level >= 0:
+        return _apply(_unwrap_if_dead(x), key, law, inplace)  # type: ignore[no-untyped-call, no-any-return]
     return _run(x, key, law, inplace)
 
 
@@ -91,6 +99,9 @@ class _Multiply(Function):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         return _eager(tangent, *ctx.arguments)
+
+
+_apply = super(Function, _Multiply).apply  # what `Function.apply` comes to where no transform is active
 
 
 class _Batched(Function):
@@ -140,17 +151,17 @@ def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
         y = reference.multiply(x, key, law)
         return x.copy_(y) if inplace else y
     if x.numel() == 0:
-        return x if inplace else torch.empty_like(x)
+        return x if inplace else empty_like(x)
     if not (key.is_cpu and key.is_contiguous()):
         key = key.cpu().contiguous()
     if x.is_contiguous():
-        out = x if inplace else torch.empty_like(x)
+        out = x if inplace else empty_like(x)
         kernel.multiply(x, out, key, law)
         return out
     # Elements count in C order, so the noise of other layouts is made apart, in what the kernel computes in.
     noise = torch.ones(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
     kernel.multiply(noise, noise, key, law)
-    return torch.mul(x, noise, out=x if inplace else torch.empty_like(x))
+    return torch.mul(x, noise, out=x if inplace else empty_like(x))
 
 
 @functools.cache
@@ -185,6 +196,12 @@ def _warn_slow(reason: str) -> None:
 # Traced.
 
 
+def _jagged(x: Any, law: laws.Spec, key: Tensor | None, inplace: bool) -> Tensor:
+    """A nested tensor's values are one dense tensor: the noise is that tensor's."""
+    values = multiply(x.values(), law, key=key, inplace=inplace)
+    return x if inplace else torch.nested.nested_tensor_from_jagged(values, x.offsets(), x.lengths(), x._ragged_idx)
+
+
 def _traced(x: Tensor, law: laws.Spec, key: Tensor) -> Tensor:
     if x.is_cpu and not _functorch_active():  # an operator's gradient is unknown to the transforms of `torch.func`
         return _multiply_op(x, key, *law.as_arguments())  # type: ignore[no-any-return]
@@ -216,12 +233,12 @@ def _multiply_op(x: Tensor, key: Tensor, kind: str, strength: Tensor, other: flo
     fixed = spec.fixed_noise()
     if fixed is not None:
         return x * fixed
-    return _run(x, key, spec.settle(), inplace=False)
+    return _run(x, key, laws.settle(spec), inplace=False)
 
 
 @_multiply_op.register_fake
 def _(x: Tensor, key: Tensor, kind: str, strength: Tensor, other: float) -> Tensor:
-    return torch.empty_like(x)
+    return empty_like(x)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 __all__ = ["draw", "fold_in", "key", "keyed", "philox", "set_data_parallel_rank", "split"]
 
+_CPU = torch.device("cpu")
 _MASK = 0xFFFFFFFF
 _DERIVED = 0x80000000  # set in the counter of derived keys, which keeps them apart from the words of noise
 _distributed = getattr(torch.distributed, "is_initialized", bool)  # absent from a torch built without it
@@ -158,7 +159,7 @@ def draw() -> Tensor:
     `torch.manual_seed` therefore governs it, activation checkpointing replays it, and `torch.func.vmap` treats it as
     its argument `randomness` says.
     """
-    drawn = torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64, device="cpu")
+    drawn = torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=_CPU)
     rank = _data_parallel_rank()
     return drawn if rank == 0 else drawn + torch.tensor([0, rank])
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from torchdropout import laws, ops
 
@@ -73,7 +74,7 @@ class RateModule(nn.Module):
         check_probability(type(self).__name__, value)
 
     def _rate(self) -> float | Tensor:
-        return self._p_tensor if torch.compiler.is_compiling() and not self._p_is_fixed else self._p
+        return self._p_tensor if is_compiling() and not self._p_is_fixed else self._p
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
