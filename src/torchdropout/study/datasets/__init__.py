@@ -1,0 +1,9 @@
+"""The data of a comparison: known sets, tables, arrays and functions, and what is fitted to a fold's training part."""
+
+from torchdropout.study.datasets.dataset import Dataset, Inputs, Task
+from torchdropout.study.datasets.download import fetch
+from torchdropout.study.datasets.idx_sets import VARIABLE
+from torchdropout.study.datasets.loading import NAMES, load, load_inputs
+from torchdropout.study.datasets.prepare import Preparation, fit
+
+__all__ = ["NAMES", "VARIABLE", "Dataset", "Inputs", "Preparation", "Task", "fetch", "fit", "load", "load_inputs"]

@@ -1,0 +1,124 @@
+"""Text files of separated fields: what separates them, whether the first line names them, and where they are broken.
+
+The separator is the first of tab, semicolon and comma that splits the first line, outside quotes; if none does, white
+space. The first line names the columns unless one of its fields is a number; then they are column1, column2 and so on.
+A field is missing if it is empty or one of NA, N/A, NaN, null, None and ?, in any case. A column is one of numbers if
+all the others are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torchdropout.study.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SEPARATORS = ("\t", ";", ",")
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+
+Row = list[str]
+
+
+def read(path: Path, as_text: Collection[str] = ()) -> pd.DataFrame:
+    """The table in a file, as `columns.normalised` has it.
+
+    Args:
+        path: The file.
+        as_text: Names of columns that stay text even if all they hold are numbers.
+
+    Raises:
+        StudyError: The file cannot be read, is not UTF-8, or is not a table.
+    """
+    import pandas as pd  # noqa: PLC0415 - half a second that worker processes need not spend
+
+    rows = _rows(_text(path), path)
+    names = _names(rows[0], path)
+    body = rows if _is_data(rows[0]) else rows[1:]
+    if not body:
+        raise StudyError(f"{path}: there must be rows below the names of the columns, found none.")
+    fields = (pd.Series(values, dtype=object) for values in zip(*body, strict=True))
+    return pd.DataFrame({name: _column(one, name in as_text) for name, one in zip(names, fields, strict=True)})
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: a file must be here, found none.") from None
+    except OSError as error:
+        raise StudyError(f"{path}: the file must be readable, found: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x} at position {error.start:,}"
+        raise StudyError(f"{path}: the text must be UTF-8, found {found}.") from error
+
+
+def _rows(text: str, path: Path) -> list[Row]:
+    """All rows, of equal lengths."""
+    numbered = list(_split(text, path))
+    if not numbered:
+        raise StudyError(f"{path}: there must be a table in the file, found it empty.")
+    length = len(numbered[0][1])
+    for line, row in numbered:
+        if len(row) != length:
+            raise StudyError(f"{path}: line {line} must have {length} fields like the first line, found {len(row)}.")
+    return [row for _, row in numbered]
+
+
+def _split(text: str, path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows that are not blank, each with the number of the line it ends in."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = next((mark for mark in _SEPARATORS if len(next(csv.reader([first], delimiter=mark))) > 1), None)
+    if separator is None:
+        yield from ((number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                yield reader.line_num, [field.strip() for field in row]
+    except csv.Error as error:
+        raise StudyError(
+            f"{path}: line {reader.line_num} must be fields between separators, found: {error}."
+        ) from error
+
+
+def _is_data(first: Row) -> bool:
+    return any(_is_number(field) for field in first)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _names(first: Row, path: Path) -> Row:
+    if _is_data(first):
+        return [f"column{position}" for position in range(1, len(first) + 1)]
+    if "" in first:
+        raise StudyError(f"{path}: the first line must name every column, column {first.index('') + 1} has no name.")
+    if repeated := [name for name in first if first.count(name) > 1]:
+        found = f"found {repeated[0]!r} {first.count(repeated[0])} times"
+        raise StudyError(f"{path}: the names of columns must differ, {found}.")
+    return first
+
+
+def _column(fields: pd.Series, as_text: bool) -> pd.Series:
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    missing = fields.str.lower().isin(_MISSING)
+    present = fields.where(~missing, None)
+    numbers = pd.to_numeric(present, errors="coerce")
+    if as_text or (numbers.isna() & ~missing).any():
+        return present.astype(object)
+    return numbers.astype(np.float64)

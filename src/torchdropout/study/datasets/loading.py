@@ -1,0 +1,113 @@
+"""Data sets by name, by file or by function."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torchdropout.study.datasets import arrays, bundled, canonical, functions, idx_sets, tables
+from torchdropout.study.datasets.dataset import Dataset, Inputs, Task
+from torchdropout.study.datasets.prepare import rows
+from torchdropout.study.errors import StudyError
+
+if TYPE_CHECKING:
+    from torchdropout.study.datasets.prepare import Preparation
+
+NAMES = (*bundled.NAMES, *canonical.SUMS)
+_KINDS = "a .csv, .tsv, .txt, .data, .parquet or .npz file, or a module:function"
+_SUBSET_SEED = 0
+
+
+def load(
+    name: str,
+    *,
+    target: str | int | None = None,
+    task: Task | None = None,
+    data_dir: Path | None = None,
+    max_examples: int | None = None,
+) -> Dataset:
+    """The data set called `name`.
+
+    Args:
+        name: One of `NAMES`; or the path of a .csv, .tsv, .txt, .data, .parquet or .npz file; or `module:function`.
+        target: For a table, the name of the target's column or its position: 1 is the first, -1 the last.
+        task: Overrides the task that is guessed from a file's or a function's targets.
+        data_dir: For `mnist` and `fashion-mnist`, the folder of their files or its parent; None for the variable
+            TORCHDROPOUT_DATA.
+        max_examples: Keep a random subset of this size, with the proportions of classes; the same at every call. A
+            given test split is left whole.
+
+    Raises:
+        StudyError: There is no such data, or it cannot be used; the message says why.
+    """
+    data = _load(name, target, task, data_dir)
+    return data if max_examples is None else _subset(data, max_examples)
+
+
+def load_inputs(path: str | Path, preparation: Preparation) -> Inputs:
+    """The inputs in a file of new examples, as `preparation.inputs` takes them.
+
+    Args:
+        path: A table with at least the columns of training, or an .npz file with an array `inputs`.
+        preparation: What was fitted in training.
+
+    Raises:
+        StudyError: The file cannot be used.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == arrays.SUFFIX:
+        return arrays.load_inputs(Path(path))
+    if suffix in tables.SUFFIXES:
+        return tables.load_inputs(Path(path), preparation.encoding)
+    raise StudyError(f"{path}: new examples must be in a .csv, .tsv, .txt, .data, .parquet or .npz file.")
+
+
+def _load(name: str, target: str | int | None, task: Task | None, data_dir: Path | None) -> Dataset:
+    suffix = Path(name).suffix.lower()
+    if name not in NAMES and suffix in tables.SUFFIXES:
+        return tables.load(Path(name), target, task)
+    if target is not None:
+        raise StudyError(f"--target: only a table has a column to choose as the target, the data is {name!r}.")
+    if name not in NAMES and suffix == arrays.SUFFIX:
+        return arrays.load(Path(name), task)
+    if name not in NAMES and ":" in name:
+        return functions.load(name, task)
+    data = _known(name, data_dir)
+    if task not in (None, data.task):
+        raise StudyError(f"--task: data set {name!r} is a {data.task}, got {task!r}.")
+    return data
+
+
+def _known(name: str, data_dir: Path | None) -> Dataset:
+    if name in bundled.NAMES:
+        return bundled.load(name)
+    if name in NAMES:
+        return idx_sets.load(name, data_dir)
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise StudyError(f"compare: no data set is called {name!r}.{hint} Known: {', '.join(NAMES)}; or {_KINDS}.")
+
+
+def _subset(data: Dataset, count: int) -> Dataset:
+    """Some of the training examples, in their order."""
+    from sklearn.utils import resample  # noqa: PLC0415 - worker processes are given the data
+
+    total, present = len(data.targets), len(np.unique(data.targets)) if data.classes else 2
+    if count < present:
+        why = ", one for each class" if data.classes else ""
+        raise StudyError(f"--max-examples: it must be at least {present}{why}, got {count}.")
+    if count >= total:
+        return data
+    strata = data.targets if data.classes else None
+    kept = np.sort(
+        resample(np.arange(total), replace=False, n_samples=count, stratify=strata, random_state=_SUBSET_SEED)
+    )
+    if data.classes and len(np.unique(data.targets[kept])) < present:
+        lost = data.classes[np.setdiff1d(data.targets, data.targets[kept])[0]]
+        raise StudyError(f"--max-examples: {count:,} must leave every class an example, class {lost!r} has none left.")
+    note = f"{data.note} A random {count:,} of its {total:,} training examples."
+    return dataclasses.replace(data, inputs=rows(data.inputs, kept), targets=data.targets[kept], note=note)
