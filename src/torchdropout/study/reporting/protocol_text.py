@@ -1,0 +1,128 @@
+"""The protocol in words, from what a study stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torchdropout.study.reporting import words
+
+
+def paragraphs(study: dict[str, Any]) -> list[str]:
+    """What was done, what the numbers are, and what they are not."""
+    return [_data(study), _network(study), _training(study), _choice(study), _numbers(study), _statistics(study)]
+
+
+def _data(study: dict[str, Any]) -> str:
+    data, config = study["data"], study["config"]
+    kind = f"{len(data['classes'])} classes" if data["classes"] else f"a regression on {config['target'] or 'the target'}"
+    split = f", and a given test split of {data['test_examples']:,}" if data["test_examples"] else ""
+    found = f"{data['name']}: {data['examples']:,} examples{split}, {data['description']}, {kind}. {data['note']}"
+    logs = " The logarithm of the target was learnt; errors are in the target's own units." if config["log_target"] else ""
+    return f"{found.rstrip()} {_division(study)} Scaling, encoding and imputation were fitted on the training part alone.{logs}"
+
+
+def _division(study: dict[str, Any]) -> str:
+    config = study["config"]
+    if study["judge"] == "test":
+        return "All training examples trained every network; the given test split judged them, and nothing was chosen on it."
+    kept = " that keep the proportions of the classes" if study["metric"] == "accuracy" else ""
+    anew = f" This was done {config['repeats']} times, divided anew." if config["repeats"] > 1 else ""
+    test = " Every run was measured once on the test split, at its end." if study["data"]["test_examples"] else ""
+    return (
+        f"The examples were shuffled and divided into {config['folds']} folds{kept}; each fold judged once while the "
+        f"others trained.{anew}{test}"
+    )
+
+
+def _network(study: dict[str, Any]) -> str:
+    config = study["config"]
+    widths = " and ".join(str(width) for width in config["widths"])
+    networks = {
+        "linear": "A linear network, with noise at its inputs.",
+        "mlp": f"Hidden layers of {widths} rectified units.",
+        "cnn": "Two 3 × 3 convolutions, each rectified and max-pooled, then a hidden layer of rectified units.",
+    }
+    return (
+        f"{networks.get(config['model'], 'The network of ' + config['model'] + '.')} Noise acts on the inputs and after "
+        "hidden activations, never on the output. A drop probability is limited to 0.2 at the inputs and to 0.25 after "
+        "convolutions; a standard deviation is the same everywhere; methods that drop whole feature maps act after "
+        f"convolutions only. Here: {_placements(study)}."
+    )
+
+
+def _placements(study: dict[str, Any]) -> str:
+    places = {"input": "inputs", "conv": "after convolutions", "dense": "after hidden layers"}
+    absent = {"linear": {"conv", "dense"}, "mlp": {"conv"}}.get(study["config"]["model"], set())
+    described = []
+    for label, method in study["methods"].items():
+        at = {site: value for site, value in method["sites"].items() if value is not None and site not in absent}
+        sites = ", ".join(f"{places.get(site, site)} {value:g}" for site, value in at.items())
+        first = f", at {method['argument']} {method['candidates'][0]:g}" if len(method["candidates"]) > 1 else ""
+        described.append(f"{label}{first}: {sites or 'no noise'}")
+    return "; ".join(described)
+
+
+def _training(study: dict[str, Any]) -> str:
+    config = study["config"]
+    trainings = "1 training" if config["seeds"] == 1 else f"{config['seeds']} trainings"
+    more = f", weight decay {config['weight_decay']:g}" if config["weight_decay"] else ""
+    more += f", a {config['schedule']} schedule" if config["schedule"] != "constant" else ""
+    more += f", autocast to {config['autocast']}" if config["autocast"] != "none" else ""
+    return (
+        f"Optimizer {config['optimizer']} at learning rate {config['lr']:g}{more}, batches of {config['batch_size']}, "
+        f"{trainings} per {'fold' if study['judge'] == 'val' else 'method'}. For the same fold and seed, every method "
+        f"starts from the same initial parameters and sees the same batches in the same order. {_ending(config)}"
+    )
+
+
+def _ending(config: dict[str, Any]) -> str:
+    if config["patience"] is None:
+        return f"Every run lasted {config['epochs']} epochs; nothing stopped early. Noise slows learning."
+    return (
+        f"A run stopped when the loss on an inner validation part (a fifth of its training data) had not fallen for "
+        f"{config['patience']} epochs, after {config['epochs']} at most; its best weights were kept."
+    )
+
+
+def _choice(study: dict[str, Any]) -> str:
+    if not any(len(method["candidates"]) > 1 for method in study["methods"].values()):
+        return "Every method had one strength, named before the study; nothing was tuned."
+    return (
+        "Where a method had several strengths, each run trained once with each on four fifths of its training data, "
+        "took the one with the lowest loss on the inner fifth, and trained again on all of it. The part that judges took "
+        "no part in the choice. The plain network has nothing to choose, so a method's figure includes what choosing brings."
+    )
+
+
+def _numbers(study: dict[str, Any]) -> str:
+    said, workers = words.of(study), study["workers"]
+    load = "one run at a time" if workers == 1 else f"{workers} runs at once, which can slow each other down"
+    gap = "training minus {0}" if said.percent else "{0} minus training"
+    kinds = (
+        "NLL is the cross-entropy in nats; ECE is the expected calibration error over 15 bins of confidence"
+        if said.percent
+        else "NLL is that of a normal distribution whose variance is the training part's mean squared error, in nats"
+    )
+    return (
+        f"All figures are measured in the same way, with the noise off. The gap is {gap.format(said.part)} "
+        f"{said.score}: positive is overfitting. {kinds}. Only runs that came to their end count. Seconds per epoch "
+        f"leave out the measuring, with {load}."
+    )
+
+
+def _statistics(study: dict[str, Any]) -> str:
+    if study["judge"] == "test":
+        return (
+            "Runs differ by seed only. Differences from none are paired by seed and tested by the paired t-test, "
+            "Holm-adjusted over all methods at 5 %. Intervals are 95 % intervals over seeds, each for itself. All of "
+            "this is about training on these examples, judged by this test split: another sample of either could turn "
+            "it around, and these figures cannot say how probable that is."
+        )
+    return (
+        "Seeds are averaged within a fold. Differences from none are paired by fold and tested by the corrected "
+        "resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003): folds share training data and are not "
+        "independent, so the variance of a mean over J values is taken as (1/J + judged/trained) s². P-values are "
+        "Holm-adjusted over all methods; a verdict is given below 5 %. Intervals are 95 % intervals by the same "
+        "variance, each for itself: one can exclude zero where the adjusted verdict finds no evidence. No evidence is "
+        "not evidence of no difference: the interval shows what differences remain possible."
+    )
