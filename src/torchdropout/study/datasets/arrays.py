@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -79,18 +78,20 @@ def _column(values: Any, where: str) -> Any:
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as stream:
-            if stream.read(2) != b"PK":
-                raise StudyError(f"{path}: it must be an .npz file of numpy.savez, found another kind.")
+            if not zipfile.is_zipfile(stream):
+                raise StudyError(f"{path}: it must be an .npz file of numpy.savez, found another kind or half of one.")
             stream.seek(0)
-            with np.load(stream, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
+            return _unpack(stream, path)
     except FileNotFoundError:
         raise StudyError(f"{path}: a file must be here, found none.") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        found = getattr(error, "strerror", None) or error
-        raise StudyError(f"{path}: it must be a complete .npz file, found: {found}.") from error
-    except (ValueError, NotImplementedError, KeyError, SyntaxError) as error:
-        if isinstance(error, StudyError):
-            raise
-        found = " ".join(str(error).split())
-        raise StudyError(f"{path}: it must hold plain arrays of numbers or text, found: {found}.") from error
+    except OSError as error:
+        raise StudyError(f"{path}: the file must be readable, found: {error.strerror or error}.") from error
+
+
+def _unpack(stream: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(stream, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # of a dozen kinds, all about the file: nothing but NumPy ran
+        found = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise StudyError(f"{path}: it must be intact and hold arrays of numbers or text, found: {found}.") from error

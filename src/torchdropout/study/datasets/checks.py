@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 100
 _TASKS = ("classification", "regression")
-_REAL = "buif"
+REAL = "buif"
 
 
 def check(data: Dataset) -> None:
@@ -57,7 +57,7 @@ def _check_array(where: str, inputs: npt.NDArray[Any]) -> None:
     if inputs.ndim not in (2, 4):
         rule = "of shape (examples, numbers) or (examples, channels, height, width)"
         raise StudyError(f"{where}: inputs must be {rule}, found {inputs.shape}.")
-    if inputs.dtype.kind not in _REAL:
+    if inputs.dtype.kind not in REAL:
         raise StudyError(f"{where}: inputs must be real numbers, found {inputs.dtype}.")
     if not inputs.size:
         raise StudyError(f"{where}: there must be at least one example with one number, found shape {inputs.shape}.")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchdropout.study.datasets.checks import REAL
 from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -59,12 +60,23 @@ class Encoding:
     def apply(self, raw: Inputs) -> Tensor:
         """The prepared inputs, float32."""
         if isinstance(raw, np.ndarray):
-            if self.columns or self.categories or raw.shape[1:] != self.shape:
-                wanted = "a table" if self.columns or self.categories else f"of shape (examples, {_listed(self.shape)})"
-                raise StudyError(f"inputs: they must be {wanted} as in training, found shape {raw.shape}.")
+            self._check(raw)
             return self._images(raw) if raw.ndim == 4 else self._scaled(raw)
+        if not self.columns and not self.categories:
+            raise StudyError(f"inputs: they must be {self._wanted} as in training, found a table.")
         numbers = np.column_stack([_numbers(raw, name) for name in self.columns] or [np.zeros((len(raw), 0))])
         return torch.cat([self._scaled(numbers), *(_indicators(raw, category) for category in self.categories)], 1)
+
+    @property
+    def _wanted(self) -> str:
+        sizes = ", ".join(map(str, self.shape))
+        return "a table" if self.columns or self.categories else f"an array of shape (examples, {sizes})"
+
+    def _check(self, raw: Numbers) -> None:
+        if self.columns or self.categories or raw.shape[1:] != self.shape:
+            raise StudyError(f"inputs: they must be {self._wanted} as in training, found shape {raw.shape}.")
+        if raw.dtype.kind not in REAL:
+            raise StudyError(f"inputs: they must be real numbers, found {raw.dtype}.")
 
     def _images(self, raw: Numbers) -> Tensor:
         return torch.from_numpy(raw.astype(np.float32)).sub_(self.center[0]).mul_(1 / self.scale[0])
@@ -115,11 +127,12 @@ def _fit_table(table: pd.DataFrame) -> Encoding:
 
 
 def _fit_numbers(values: Numbers) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
-    values = values.astype(_precision(values))
-    fill = _medians(values) if values.dtype.kind == "f" else np.zeros(values.shape[1])
-    missing = np.isnan(values)
-    if missing.any():
-        values = np.where(missing, fill, values)
+    if values.dtype.kind != "f":  # nothing can be missing
+        fill = np.zeros(values.shape[1])
+    else:
+        fill = _medians(values)
+        if np.isnan(values).any():
+            values = np.where(np.isnan(values), fill, values)
     center, scale = moments(values)
     return tuple(fill.tolist()), tuple(center.tolist()), tuple(scale.tolist())
 
@@ -158,7 +171,7 @@ def _indicators(table: pd.DataFrame, category: Category) -> Tensor:
     values = _column(table, category.column)
     if values.dtype != object:
         raise StudyError(f"inputs: column {category.column!r} must hold text, as in training, found {values.dtype}.")
-    codes = pd.Categorical(values.fillna(category.fill), categories=category.levels).codes
+    codes = pd.Index(category.levels).get_indexer(values.fillna(category.fill))  # -1 for an unknown level
     return torch.from_numpy(codes[:, None] == np.arange(len(category.levels))).float()
 
 
@@ -172,7 +185,3 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 def _precision(values: Numbers) -> type[np.float32] | type[np.float64]:
     """Bytes and single precision fit into float32; everything else is scaled in float64."""
     return np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
-
-
-def _listed(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))
