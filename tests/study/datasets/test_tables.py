@@ -211,7 +211,7 @@ class TestParquet:
         path = tmp_path / "t.parquet"
         self.FRAME.to_parquet(path)
         path.write_bytes(path.read_bytes()[:length])
-        with pytest.raises(StudyError, match=r"t\.parquet: it must be a readable Parquet file, found: ") as caught:
+        with pytest.raises(StudyError, match=r"t\.parquet: it must be an intact Parquet file, found: ") as caught:
             datasets.load(str(path), target="y")
         assert "\n" not in str(caught.value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from torchdropout.study.datasets import columns, delimited, targets
 from torchdropout.study.datasets.dataset import Dataset, Task
@@ -60,20 +60,26 @@ def read(path: Path, as_text: Collection[str] = ()) -> pd.DataFrame:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa  # noqa: PLC0415 - half a second that worker processes need not spend
-    from pyarrow import parquet  # noqa: PLC0415 - as above
-
     try:
         with path.open("rb") as stream:
-            frame = parquet.ParquetFile(stream).read().to_pandas()
+            frame = _parsed(stream, path)
     except FileNotFoundError:
         raise StudyError(f"{path}: a file must be here, found none.") from None
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        found = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise StudyError(f"{path}: it must be a readable Parquet file, found: {found}.") from error
+    except OSError as error:
+        raise StudyError(f"{path}: the file must be readable, found: {error.strerror or error}.") from error
     if not len(frame):
         raise StudyError(f"{path}: there must be rows in the table, found none.")
     return frame
+
+
+def _parsed(stream: BinaryIO, path: Path) -> pd.DataFrame:
+    from pyarrow import parquet  # noqa: PLC0415 - half a second that worker processes need not spend
+
+    try:
+        return parquet.ParquetFile(stream).read().to_pandas()
+    except Exception as error:  # of a dozen kinds, all about the file: nothing but pyarrow ran
+        found = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise StudyError(f"{path}: it must be an intact Parquet file, found: {found}.") from error
 
 
 def _target(table: pd.DataFrame, target: str | int | None, path: Path) -> str:
