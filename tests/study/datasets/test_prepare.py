@@ -106,6 +106,13 @@ def test_columns_of_an_array_are_standardised(dtype):
     assert (prepared[:, 1] == 0).all()
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(np.float64, 1e99), (np.float32, 1e37), (np.float64, 1e-150)])
+def test_extreme_numbers_do_not_overflow(dtype, size):
+    raw = (np.array([[-1.0], [1.0]]) * size).astype(dtype)
+    data = Dataset("a", "classification", raw, np.array([0, 1]), ("u", "v"), "")
+    assert fit(data, np.arange(2)).inputs(raw).flatten().tolist() == [-1, 1]
+
+
 def test_missing_numbers_of_an_array_become_the_training_medians():
     raw = np.array([[1.0, 7.0], [np.nan, 8.0], [3.0, 9.0], [8.0, 7.0], [1000.0, np.nan]])
     data = Dataset("a", "classification", raw, np.array([0, 1, 0, 1, 0]), ("u", "v"), "")

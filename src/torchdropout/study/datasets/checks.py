@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 
     from torchdropout.study.datasets.dataset import Dataset, Inputs
 
+_LARGEST = 1e100
+_LARGEST_PIXEL = 1e18
 MOST_LEVELS = 100
 _TASKS = ("classification", "regression")
 REAL = "buif"
@@ -47,10 +48,7 @@ def _check_part(where: str, data: Dataset, inputs: Inputs, targets: npt.NDArray[
     if len(inputs) != len(targets):
         found = f"{len(inputs):,} inputs and {len(targets):,} targets"
         raise StudyError(f"{where}: there must be one target for each input, found {found}.")
-    for column, values in _number_columns(inputs):
-        if np.isinf(values).any():
-            rows = np.flatnonzero(np.isinf(values.reshape(len(values), -1)).any(axis=1))
-            raise StudyError(f"{where}: inputs must be finite, found {_infinite(values)} in {column}row {rows[0] + 1}.")
+    _check_finite(where, inputs)
 
 
 def _check_array(where: str, inputs: npt.NDArray[Any]) -> None:
@@ -95,9 +93,10 @@ def _check_targets(where: str, data: Dataset, targets: npt.NDArray[Any]) -> None
     if data.task == "regression":
         if data.classes:
             raise StudyError(f"{where}: a regression must have no names of classes, found {len(data.classes)}.")
-        if not np.isfinite(targets).all():
-            row = np.flatnonzero(~np.isfinite(targets))[0]
-            raise StudyError(f"{where}: targets must be finite, found {targets[row]} in row {row + 1}.")
+        usable = np.abs(targets) <= _LARGEST
+        if not usable.all():
+            rule, row = f"targets must be finite and within ±{_LARGEST:g}", int(usable.argmin())
+            raise StudyError(f"{where}: {rule}, found {targets[row]:g} in row {row + 1}.")
     elif targets.size and not 0 <= targets.min() <= targets.max() < len(data.classes):
         found = f"{targets.min()}..{targets.max()}"
         raise StudyError(f"{where}: targets must be in 0..{len(data.classes) - 1}, one for each class, found {found}.")
@@ -116,21 +115,30 @@ def _form(inputs: Inputs) -> str:
     return "a table of " + ", ".join(f"{name!r} ({kind})" for name, kind in kinds.items())
 
 
-def _number_columns(inputs: Inputs) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Where infinities could be, with the words that say where."""
+def _check_finite(where: str, inputs: Inputs) -> None:
+    """No infinities, nor numbers whose squares overflow: columns are scaled in float64, images in float32."""
+    largest = _LARGEST if inputs.ndim == 2 else _LARGEST_PIXEL
     if isinstance(inputs, np.ndarray):
-        if inputs.dtype.kind != "f":
-            return
-        bad = np.isinf(inputs).any(axis=0) if inputs.ndim == 2 else np.zeros(1, bool)
-        for number in np.flatnonzero(bad):
-            yield f"column {number + 1}, ", inputs[:, number]
-        if inputs.ndim == 4:
-            yield "", inputs
+        beyond = _beyond(inputs, largest)
+        if beyond is not None:
+            row, *rest = map(int, np.unravel_index(beyond, inputs.shape))
+            column = f"column {rest[0] + 1}, " if inputs.ndim == 2 else ""
+            raise StudyError(_not_finite(where, largest, inputs.flat[beyond], column, row))
         return
     for name in inputs.columns:
-        if inputs[name].dtype != object:
-            yield f"column {name!r}, ", inputs[name].to_numpy()
+        values = inputs[name].to_numpy()
+        found = _beyond(values, largest)
+        if found is not None:
+            raise StudyError(_not_finite(where, largest, values[found], f"column {name!r}, ", found))
 
 
-def _infinite(values: npt.NDArray[Any]) -> str:
-    return str(values[np.isinf(values)].flat[0])
+def _beyond(values: npt.NDArray[Any], largest: float) -> int | None:
+    """Where the first number is that is too large, counted in C order."""
+    if values.dtype.kind != "f":
+        return None
+    beyond = np.abs(values) > min(largest, float(np.finfo(values.dtype).max))
+    return int(beyond.argmax()) if beyond.any() else None
+
+
+def _not_finite(where: str, largest: float, value: float, column: str, row: int) -> str:
+    return f"{where}: inputs must be finite and within ±{largest:g}, found {value:g} in {column}row {row + 1}."

@@ -75,9 +75,9 @@ def _receive(address: str, file: IO[bytes]) -> None:
     try:
         answer = urllib.request.urlopen(request, timeout=_SECONDS)
     except urllib.error.HTTPError as error:
-        raise StudyError(
-            f"{address}: the file must be there, the server answered {error.code} {error.reason}."
-        ) from error
+        with error:
+            answered = f"{error.code} {error.reason}"
+        raise StudyError(f"{address}: the file must be there, the server answered {answered}.") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise StudyError(f"{address}: the server must be reachable, found: {_reason(error)}.") from error
     with answer:

@@ -114,7 +114,7 @@ def moments(values: Numbers) -> tuple[Numbers, Numbers]:
     """Mean and standard deviation by column, the latter 1 where nothing varies."""
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - a second that reading a stored model need not spend
 
-    scaler = StandardScaler().fit(values)
+    scaler = StandardScaler().fit(values.astype(np.float64, copy=False))
     return cast(Numbers, scaler.mean_), cast(Numbers, scaler.scale_)
 
 
