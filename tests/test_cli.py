@@ -1,13 +1,14 @@
+import io
 import os
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from torchdropout import catalog, cli, study
 from torchdropout._version import __version__
+from torchdropout.study import datasets, execution
 
 
 @pytest.fixture
@@ -37,6 +38,9 @@ REFUSED = {
     "one fold": (["--folds", "1"], "`folds` must be at least 2, got 1"),
     "no methods": (["--methods", ","], "`methods` must name at least one method"),
     "missing files": (["mnist", "--data-dir", "nowhere"], "nowhere: there must be a file train-images-idx3-ubyte"),
+    "widths not numbers": (["--widths", "a,b"], "`widths` must be numbers separated by commas, got 'a,b'"),
+    "nothing to resume": (["--resume"], "--resume needs the folder of a study as --out, got None"),
+    "no examples": (["--max-examples", "0"], "`max_examples` must be at least 1, got 0"),
 }
 
 
@@ -60,10 +64,12 @@ def test_what_cannot_be_parsed_ends_with_2(run, words):
 def test_compare_prints_the_table_and_where_the_report_is(run, tmp_path):
     code, out, errors = run("compare", "digits", "--methods", "none,dropout", "--out", "there", *SMALL)
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines() if "±" in line and "%" not in line][:2] == ["none", "dropout"]
-    assert "Differences not tested." in out
+    assert [line.split()[0] for line in out.splitlines()[3:5]] == ["none", "dropout"]
+    assert " to +" in out.splitlines()[4] or " to -" in out.splitlines()[4]
+    assert "verdicts are adjusted" in out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
     assert out.splitlines()[-1] == "report: there/report.html"
-    assert "4/4 dropout p=0.5, fold 1, seed 0: training" in errors
+    assert "4/4 dropout p=0.5, repeat 0, fold 1, seed 0: training" in errors
     assert len(study.read(tmp_path / "there").results) == 4
 
 
@@ -72,14 +78,16 @@ def test_the_folder_of_another_comparison_is_refused(run):
     assert run(*words)[0] == 0
     code, _, errors = run(*words)
     assert code == 2
-    assert errors == "error: there: --out must name a folder without results, found config.json in it.\n"
+    assert errors == (
+        "error: there: --out must name a folder without a study, found study.sqlite in it (--resume goes on with it).\n"
+    )
 
 
 def test_runs_without_a_result_end_with_1(run):
     code, out, errors = run("compare", "digits", "--methods", "none", "--lr", "1e30", *SMALL)
     assert code == 1
     assert "0/2" in out
-    assert "none, fold 0, seed 0: diverged. The loss was not finite after epoch 1 of 1" in errors
+    assert "none, repeat 0, fold 0, seed 0: diverged. The loss was not finite after epoch 1 of 1" in errors
 
 
 def test_report_is_made_again(run, tmp_path):
@@ -90,30 +98,50 @@ def test_report_is_made_again(run, tmp_path):
     assert (tmp_path / "there" / "report.html").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"model": "cnn", "methods": ("dropout2d", "none"), "p": (0.25, 0.5), "folds": 4, "seeds": 5, "epochs": 6},
-        {"data": "mnist", "batch_size": 7, "lr": 1e-05, "jobs": 8, "data_dir": Path("a b/'c"), "out": Path("d e")},
-    ],
-)
-def test_the_command_in_a_report_gives_the_same_settings(run, monkeypatch, settings):
-    class GotError(Exception):
-        pass
+def test_a_study_goes_on_where_it_was_interrupted(run, monkeypatch, tmp_path):
+    def interrupt(run, material):
+        if run.fold == 1:
+            raise KeyboardInterrupt
+        return real(run, material)
 
-    def compare(config, **callbacks):
-        raise GotError(config)
+    real = execution.train_run
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "train_run", interrupt)
+        code, out, errors = run("compare", "digits", "--methods", "none,dropout", "--out", "there", *SMALL)
+    assert (code, out) == (130, "")
+    assert errors.splitlines()[-1] == (
+        "interrupted: every finished run is kept. Go on with: torchdropout compare --resume --out there"
+    )
+    code, out, errors = run("compare", "--resume", "--out", "there")
+    assert code == 0
+    assert errors.splitlines()[0] == "there: 2 of 4 runs were done before"
+    assert len(study.read(tmp_path / "there").results) == 4
 
-    monkeypatch.setattr(study, "compare", compare, raising=False)
-    config = study.CompareConfig(**settings)
-    with pytest.raises(GotError) as got:
-        run(*shlex.split(config.command())[1:])
-    assert got.value.args == (config,)
+
+def test_predictions_of_the_best_model(run, tmp_path):
+    table = datasets.load("iris")
+    frame = pd.DataFrame(table.inputs, columns=list("abcd")).assign(kind=[table.classes[n] for n in table.targets])
+    frame.to_csv(tmp_path / "iris.csv", index=False)
+    frame.drop(columns="kind").iloc[::-1].to_csv(tmp_path / "new.csv", index=False)
+    words = ("--target", "kind", "--widths", 20, "--folds", 3, "--seeds", 1, "--epochs", 40, "--lr", 0.01, "--jobs", 1)
+    assert run("compare", "iris.csv", "--out", "there", *words)[0] == 0
+    code, out, _ = run("predict", "there", "new.csv")
+    assert code == 0
+    found = pd.read_csv(io.StringIO(out))
+    assert (found["prediction"] == frame["kind"].to_numpy()[::-1]).mean() > 0.9
+    assert run("predict", "there", "new.csv", "--out", "found.csv")[:2] == (0, "")
+    assert (tmp_path / "found.csv").read_text() == out
+
+
+def test_data_are_fetched(run, monkeypatch):
+    monkeypatch.setattr(datasets, "fetch", lambda name, folder, address: (name, str(folder), address))
+    assert run("data", "fetch", "mnist", "--folder", "x", "--address", "http://127.0.0.1:1")[1] == (
+        "mnist: ('mnist', 'x', 'http://127.0.0.1:1')\n"
+    )
 
 
 def test_a_bug_keeps_its_traceback(run, monkeypatch):
-    def compare(config, **callbacks):
+    def compare(**settings):
         raise ValueError("a bug")
 
     monkeypatch.setattr(study, "compare", compare, raising=False)

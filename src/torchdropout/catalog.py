@@ -48,7 +48,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "dropout", "Dropout", "Dropout", "dropout",
         noise="Bernoulli / keep", shared="nothing", target="activations", test_time="identity",
-        reference=_SRIVASTAVA, input_shape=(64, 128), models=("mlp", "cnn"),
+        reference=_SRIVASTAVA, input_shape=(64, 128), models=("linear", "mlp", "cnn"),
     ),
     Method(
         "dropout1d", "Spatial dropout, sequences", "Dropout1d", "dropout1d",
@@ -78,13 +78,13 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gaussian", "Gaussian dropout", "GaussianDropout", "gaussian_dropout",
         noise="Normal(1, p/(1-p))", shared="nothing", target="activations", test_time="identity",
-        reference=_SRIVASTAVA + ", section 10", input_shape=(64, 128), models=("mlp", "cnn"),
+        reference=_SRIVASTAVA + ", section 10", input_shape=(64, 128), models=("linear", "mlp", "cnn"),
     ),
     Method(
         "gaussian-noise", "Gaussian noise", "GaussianNoise", "gaussian_noise",
         noise="Normal(0, std**2), added", shared="nothing", target="activations", test_time="identity",
         reference="Bishop. Training with Noise is Equivalent to Tikhonov Regularization. Neural Computation 7, 1995",
-        input_shape=(64, 128), argument="std", default=0.2, models=("mlp", "cnn"),
+        input_shape=(64, 128), argument="std", default=0.2, models=("linear", "mlp", "cnn"),
     ),
     Method(
         "drop-path", "DropPath (stochastic depth)", "DropPath", "drop_path",

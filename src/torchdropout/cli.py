@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_NEEDED = ("typer", "rich", "sklearn", "pandas", "pyarrow", "plotly", "jinja2", "markupsafe")
+_NEEDED = ("typer", "rich", "sklearn", "pandas", "pyarrow", "plotly", "jinja2", "markupsafe", "scipy", "safetensors")
 
 
 def main() -> None:

@@ -3,45 +3,63 @@ import pytest
 import torchdropout
 from torchdropout import catalog
 from torchdropout.study import CompareConfig, StudyError
-from torchdropout.study.conditions import Condition, expand, noise_at, strength_at
+from torchdropout.study.conditions import Condition, Placed, expand
+
+SITES = ("input", "conv", "dense")
+
+
+def labels(**settings):
+    return [condition.label for condition in expand(CompareConfig(**settings))]
 
 
 def test_each_method_at_its_default_strength():
     found = expand(CompareConfig(methods=("none", "dropout", "gaussian-noise")))
-    assert found == (Condition("none"), Condition("dropout", 0.5), Condition("gaussian-noise", 0.2))
+    assert found == (Condition("none"), Condition("dropout", (0.5,)), Condition("gaussian-noise", (0.2,)))
     assert [condition.label for condition in found] == ["none", "dropout p=0.5", "gaussian-noise std=0.2"]
 
 
-def test_every_p_in_each_method_that_takes_one():
-    found = expand(CompareConfig(methods=("none", "dropout", "gaussian-noise"), p=(0.1, 0.5)))
-    assert [condition.label for condition in found] == [
-        "none",
-        "dropout p=0.1",
-        "dropout p=0.5",
-        "gaussian-noise std=0.2",
-    ]
+def test_several_p_are_candidates_of_one_condition():
+    found = labels(methods=("none", "dropout", "gaussian-noise"), p=(0.1, 0.5))
+    assert found == ["none", "dropout p from 0.1, 0.5", "gaussian-noise std=0.2"]
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
+def test_all_methods_that_fit(model):
+    assert labels(methods=("all",), model=model)[0] == "none"
+    found = {condition.method for condition in expand(CompareConfig(methods=("all",), model=model))}
+    assert found == {"none"} | {row.name for row in catalog.METHODS if model in row.models}
 
 
 @pytest.mark.parametrize(
-    ("condition", "strengths"),
+    ("placed", "strengths"),
     [
-        (Condition("none"), (None, None, None)),
-        (Condition("dropout", 0.5), (0.2, 0.25, 0.5)),
-        (Condition("dropout", 0.1), (0.1, 0.1, 0.1)),
-        (Condition("gaussian-noise", 0.7), (0.7, 0.7, 0.7)),
-        (Condition("dropout2d", 0.4), (None, 0.4, None)),
+        (Placed("none"), (None, None, None)),
+        (Placed("dropout", 0.5), (0.2, 0.25, 0.5)),
+        (Placed("dropout", 0.1), (0.1, 0.1, 0.1)),
+        (Placed("gaussian-noise", 0.7), (0.7, 0.7, 0.7)),
+        (Placed("dropout2d", 0.4), (None, 0.4, None)),
     ],
 )
-def test_strength_by_site(condition, strengths):
-    assert tuple(strength_at(condition, site) for site in ("input", "conv", "dense")) == strengths
+def test_strength_by_site(placed, strengths):
+    assert tuple(placed.strength_at(site) for site in SITES) == strengths
+
+
+def test_a_narrower_layer_may_have_less():
+    assert Placed("dropout", 0.5).strength_at("dense", 0.25) == 0.125
+    assert Placed("gaussian-noise", 0.5).strength_at("dense", 0.25) == 0.5
 
 
 @pytest.mark.parametrize("method", [row.name for row in catalog.METHODS if row.models])
 def test_layer_is_the_catalogues(method):
     row = catalog.get(method)
-    layer = noise_at(Condition(method, row.default), "conv")
+    layer = Placed(method, row.default).noise("conv")
     assert type(layer) is getattr(torchdropout, row.layer)
-    assert getattr(layer, row.argument) == strength_at(Condition(method, row.default), "conv")
+    assert getattr(layer, row.argument) == Placed(method, row.default).strength_at("conv")
+
+
+def test_a_site_that_does_not_exist():
+    with pytest.raises(ValueError, match="`site` must be one of input, conv, dense, got 'hidden'"):
+        Placed("dropout", 0.5).noise("hidden")
 
 
 @pytest.mark.parametrize(
@@ -51,17 +69,10 @@ def test_layer_is_the_catalogues(method):
         ({"methods": ("dropout2d",)}, "'dropout2d' cannot be placed in model 'mlp': it fits cnn"),
         ({"methods": ("locked",)}, "'locked' cannot be placed in model 'mlp': none of the built-in models"),
         ({"methods": ("none", "gaussian-noise"), "p": (0.5,)}, "no method of none, gaussian-noise takes a drop"),
+        ({"methods": ("all", "none")}, "`methods` must name nothing besides 'all', got all, none"),
+        ({"methods": ("gaussian",), "p": (1.0,)}, r"gaussian p=1 is refused by its layer: GaussianDropout: `p` must"),
     ],
 )
 def test_what_cannot_be_compared(settings, sentence):
     with pytest.raises(StudyError, match=f"compare: .*{sentence}"):
         expand(CompareConfig(**settings))
-
-
-def test_strength_that_the_layer_refuses(monkeypatch):
-    def refuse(p):
-        raise ValueError(f"Dropout: no such `p`: {p}")
-
-    monkeypatch.setattr(torchdropout, "Dropout", refuse)
-    with pytest.raises(StudyError, match=r"dropout p=0.5 is refused by its layer: Dropout: no such `p`: 0\.25"):
-        expand(CompareConfig(methods=("dropout",)))

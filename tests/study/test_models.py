@@ -1,40 +1,52 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from torchdropout.study import StudyError
-from torchdropout.study.conditions import Condition
-from torchdropout.study.models import build
+from torchdropout.study import CompareConfig, StudyError
+from torchdropout.study.conditions import Placed
+from torchdropout.study.models import build, check
 
 IMAGE = (1, 8, 8)
-MODELS = ("mlp", "cnn")
+MODELS = ("linear", "mlp", "cnn")
+PLAIN = Placed("none")
 
 
-def fresh(model, condition):
-    torch.manual_seed(3)
-    return build(model, IMAGE, 10, condition)
+def fresh(model, placed, seed=3, shape=IMAGE, **settings):
+    torch.manual_seed(seed)
+    return build(CompareConfig(model=model, **settings), shape, 10, placed)
+
+
+@pytest.fixture
+def module(tmp_path):
+    """Writes a module of factories that the current folder holds, and forgets it."""
+
+    def write(text):
+        (tmp_path / "factories.py").write_text("import torch\nfrom torch import nn\n" + text)
+
+    yield write
+    sys.modules.pop("factories", None)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_same_initial_parameters_for_every_condition(model, conditions):
-    plain = fresh(model, Condition("none")).state_dict()
-    assert sum(value.numel() for value in plain.values()) > 1000
+    plain = fresh(model, PLAIN).state_dict()
+    assert sum(value.numel() for value in plain.values()) > 600
     for condition in conditions[1:]:
-        state = fresh(model, condition).state_dict()
+        state = fresh(model, Placed(condition.method, condition.candidates[0])).state_dict()
         assert list(state) == list(plain)
         assert all(torch.equal(state[name], plain[name]) for name in plain)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_another_seed_gives_other_parameters(model):
-    torch.manual_seed(4)
-    other = build(model, IMAGE, 10, Condition("none"))
-    assert not torch.equal(other.output.weight, fresh(model, Condition("none")).output.weight)
+    assert not torch.equal(fresh(model, PLAIN, seed=4).output.weight, fresh(model, PLAIN).output.weight)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_noise_follows_inputs_and_activations_and_is_never_last(model):
-    layers = list(fresh(model, Condition("dropout", 0.5)))
+    layers = list(fresh(model, Placed("dropout", 0.5)))
     noisy = [hasattr(layer, "p") for layer in layers]
     follows = [isinstance(layer, nn.ReLU) for layer in layers]
     assert sum(noisy) == 1 + sum(follows)
@@ -46,22 +58,80 @@ def test_noise_follows_inputs_and_activations_and_is_never_last(model):
 @pytest.mark.parametrize(
     ("model", "method", "rates"),
     [
+        ("linear", "dropout", [0.2]),
         ("mlp", "dropout", [0.2, 0.5, 0.5]),
         ("cnn", "dropout", [0.2, 0.25, 0.25, 0.5]),
         ("cnn", "dropout2d", [0.5, 0.5]),
     ],
 )
 def test_rates(model, method, rates):
-    assert [layer.p for layer in fresh(model, Condition(method, 0.5)) if hasattr(layer, "p")] == rates
+    assert [layer.p for layer in fresh(model, Placed(method, 0.5)) if hasattr(layer, "p")] == rates
+
+
+def test_widths_and_rates_by_width():
+    model = fresh("mlp", Placed("dropout", 0.5), widths=(40, 20, 10), p_by_width=True)
+    assert [layer.out_features for layer in model if isinstance(layer, nn.Linear)] == [40, 20, 10, 10]
+    assert [layer.p for layer in model if hasattr(layer, "p")] == [0.2, 0.5, 0.25, 0.125]
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 9, 5)])
 def test_output_has_a_column_per_class(model, shape):
-    outputs = build(model, shape, 7, Condition("dropout", 0.5))(torch.randn(4, *shape))
-    assert outputs.shape == (4, 7)
+    assert fresh(model, Placed("dropout", 0.5), shape=shape)(torch.randn(4, *shape)).shape == (4, 10)
 
 
-def test_images_too_small_for_the_cnn():
-    with pytest.raises(StudyError, match="'cnn' needs images of at least 4 x 4, got 8 x 3"):
-        build("cnn", (1, 8, 3), 10, Condition("none"))
+@pytest.mark.parametrize("shape", [(1, 8, 3), (13,)])
+def test_examples_that_the_cnn_cannot_take(shape):
+    with pytest.raises(StudyError, match="'cnn' needs images of at least 4 x 4, got examples of"):
+        fresh("cnn", PLAIN, shape=shape)
+
+
+def test_a_factory_places_the_noise(module):
+    module(
+        "def net(shape, outputs, noise):\n"
+        "    return nn.Sequential(nn.Flatten(), noise('input'), nn.Linear(64, 5), noise('dense'), nn.Linear(5, outputs))"
+    )
+    model = fresh("factories:net", Placed("dropout", 0.5))
+    assert [layer.p for layer in model if hasattr(layer, "p")] == [0.2, 0.5]
+    plain = fresh("factories:net", PLAIN).state_dict()
+    assert all(torch.equal(value, plain[name]) for name, value in model.state_dict().items())
+    check(model, CompareConfig(model="factories:net"), IMAGE, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "def net(shape, outputs, noise): raise KeyError('x')",
+            "must return a network for inputs of 1 x 8 x 8, found Key",
+        ),
+        ("def net(shape, outputs, noise): return 3", "must return a torch.nn.Module, got int"),
+        ("def net(shape, outputs, noise): return noise('hidden')", "found ValueError: noise: `site` must be one of"),
+        ("def other(): pass", "`model` must name a function as module:factory, got 'factories:net': found Attribute"),
+        ("1 /", "`model` must name a function as module:factory, got 'factories:net': found SyntaxError"),
+        ("net = None", "found TypeError"),
+    ],
+)
+def test_a_factory_that_fails(module, text, sentence):
+    module(text)
+    with pytest.raises(StudyError, match=sentence):
+        fresh("factories:net", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (nn.Linear(5, 10), r"must accept inputs of shape \(2, 1 x 8 x 8\), found RuntimeError"),
+        (nn.Flatten(), r"must return a tensor of shape \(2, 10\) for two examples, got a tensor of shape \(2, 64\)"),
+        (nn.Sequential(nn.Flatten(), nn.LSTM(64, 10)), "got tuple"),
+    ],
+)
+def test_a_network_that_does_not_fit(model, sentence):
+    with pytest.raises(StudyError, match=f"my:net: the model {sentence}" if "got tuple" not in sentence else sentence):
+        check(model, CompareConfig(model="my:net"), IMAGE, 10)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nowhere"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(StudyError, match=f"`device` must be one that torch can use here, got '{device}': found "):
+        check(nn.Linear(64, 10), CompareConfig(device=device), IMAGE, 10)

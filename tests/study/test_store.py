@@ -1,121 +1,107 @@
-import json
+import sqlite3
+from dataclasses import asdict, replace
 
-import pyarrow.parquet as pq
 import pytest
 
-from torchdropout.study import CompareConfig, StudyError, read, store
-from torchdropout.study.conditions import Condition
-from torchdropout.study.execution import DIVERGED, FAILED, OK, Outcome
+from torchdropout.study import StudyError
+from torchdropout.study.conditions import Condition, Placed
+from torchdropout.study.execution import FAILED, OK, Outcome
+from torchdropout.study.metrics import Bin, Metrics
 from torchdropout.study.protocol import Run
+from torchdropout.study.store import FILE, Store
 from torchdropout.study.training import Epoch
 
-CURVE = (Epoch(1, 0.9, 0.6, 1.0, 0.5, 0.2), Epoch(2, 0.3, 0.9, 0.5, 0.75, 0.4))
-
-
-def outcomes():
-    return [
-        Outcome(Run(Condition("dropout", 0.5), 0, 0, 0), OK, "", CURVE),
-        Outcome(Run(Condition("gaussian-noise", 0.2), 0, 1, 0), DIVERGED, "The loss was not finite.", CURVE[:1]),
-        Outcome(Run(Condition("none"), 0, 2, 1), FAILED, "ValueError: no", (), "Traceback: no"),
-    ]
+RUN = Run(Condition("dropout", (0.2, 0.5)), 1, 2, 3)
+METRICS = {"val": Metrics(0.5, accuracy=0.75, nll=0.5, ece=0.125, bins=(Bin(14, 3, 0.97, 1.0),))}
+CURVE = (Epoch(1, {"train_loss": 0.1, "val_loss": float("nan")}, 0.25),)
+DONE = Outcome(
+    RUN, OK, placed=Placed("dropout", 0.2), curve=CURVE, best_epoch=1, flattened=True, parts=METRICS, seconds=2.0
+)
 
 
 @pytest.fixture
-def stored(tmp_path):
-    store.write(tmp_path, {"seconds": 1.5}, outcomes())
-    return tmp_path
+def store(tmp_path):
+    store = Store(tmp_path)
+    store.create({"command": "x", "methods": {"ä": 1.5}})
+    yield store
+    store.close()
 
 
-def test_results_have_a_row_per_run(stored):
-    table = pq.read_table(stored / "results.parquet")
-    assert table.schema.equals(store.RESULTS_SCHEMA)
-    assert table.to_pylist()[0] == {
-        "condition": "dropout p=0.5",
-        "method": "dropout",
-        "p": 0.5,
-        "std": None,
-        "repeat": 0,
-        "fold": 0,
-        "seed": 0,
-        "status": "ok",
-        "reason": "",
-        "train_loss": 0.3,
-        "train_accuracy": 0.9,
-        "val_loss": 0.5,
-        "val_accuracy": 0.75,
-        "gap": pytest.approx(0.15),
-        "seconds_per_epoch": 0.2,
-        "epochs": 2,
-        "traceback": "",
-    }
+def test_a_row_holds_the_outcome(store):
+    import json  # noqa: PLC0415
+
+    store.record(DONE)
+    (row,) = store.rows()
+    assert (row["condition"], row["repeat"], row["fold"], row["seed"]) == RUN.key
+    assert (row["strength"], row["best_epoch"], row["flattened"], row["seconds"]) == (0.2, 1, 1, 2.0)
+    assert row["seconds_per_epoch"] == 0.25
+    assert json.loads(row["metrics"]) == json.loads(json.dumps({"val": asdict(METRICS["val"])}))
+    assert json.loads(row["curve"])[0]["measured"]["train_loss"] == 0.1
+    assert store.keys() == {RUN.key}
 
 
-def test_runs_without_a_result_have_a_reason_and_no_metrics(stored):
-    diverged, failed = pq.read_table(stored / "results.parquet").to_pylist()[1:]
-    assert (diverged["status"], diverged["reason"], diverged["epochs"]) == ("diverged", "The loss was not finite.", 1)
-    assert (failed["status"], failed["reason"], failed["traceback"]) == ("failed", "ValueError: no", "Traceback: no")
-    for row in (diverged, failed):
-        assert [row[name] for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "gap")] == [None] * 5
-    assert (diverged["p"], diverged["std"], failed["p"], failed["std"]) == (None, 0.2, None, None)
+def test_a_run_is_seen_by_others_at_once(store, tmp_path):
+    store.record(DONE)
+    other = Store(tmp_path)
+    assert other.keys() == {RUN.key}
+    other.close()
 
 
-def test_curves_have_a_row_per_epoch(stored):
-    table = pq.read_table(stored / "curves.parquet")
-    assert table.schema.equals(store.CURVES_SCHEMA)
-    rows = [(row["condition"], row["epoch"], row["val_loss"], row["seconds"]) for row in table.to_pylist()]
-    assert rows == [
-        ("dropout p=0.5", 1, 1.0, 0.2),
-        ("dropout p=0.5", 2, 0.5, 0.4),
-        ("gaussian-noise std=0.2", 1, 1.0, 0.2),
-    ]
+def test_the_file_is_written_ahead_and_synchronised(store):
+    assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_read_gives_what_was_written(stored):
-    found = read(stored)
-    assert found.study == {"format": 1, "seconds": 1.5}
-    assert found.results["status"].tolist() == ["ok", "diverged", "failed"]
-    assert len(found.curves) == 3
+def test_no_run_is_kept_twice(store):
+    store.record(DONE)
+    with pytest.raises(StudyError, match="UNIQUE constraint failed"):
+        store.record(replace(DONE, status=FAILED, reason="again"))
+    assert [row["status"] for row in store.rows()] == [OK]
 
 
-@pytest.mark.parametrize("name", ["config.json", "results.parquet", "curves.parquet"])
-def test_a_missing_or_broken_file_is_named(stored, name):
-    (stored / name).write_bytes((stored / name).read_bytes()[:9])
-    with pytest.raises(StudyError, match=f"{name}: the file must be"):
-        read(stored)
-    (stored / name).unlink()
-    with pytest.raises(StudyError, match=f"must hold {name}, found none"):
-        read(stored)
+def test_description_and_what_joins_it(store):
+    store.describe(seconds=2.5, best=None)
+    assert store.study() == {"format": 2, "command": "x", "methods": {"ä": 1.5}, "seconds": 2.5, "best": None}
 
 
-@pytest.mark.parametrize(("content", "found"), [({"format": 2}, "found 2"), ({}, "found None"), ([], "found list")])
-def test_another_format(stored, content, found):
-    (stored / "config.json").write_text(json.dumps(content))
-    with pytest.raises(StudyError, match=f"`format` must be 1, {found}"):
-        read(stored)
+def test_a_full_disk_keeps_what_was_stored(store):
+    store.record(DONE)
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    big = replace(DONE, run=replace(RUN, seed=4), trace="x" * 100_000, status=FAILED, reason="no")
+    with pytest.raises(
+        StudyError, match=f"{FILE}: the store must be a file that can be read and written, found: .*full"
+    ):
+        store.record(big)
+    assert store.keys() == {RUN.key}
 
 
-def test_other_columns(stored):
-    (stored / "results.parquet").write_bytes((stored / "curves.parquet").read_bytes())
-    with pytest.raises(StudyError, match=r"results\.parquet: the columns must be those of"):
-        read(stored)
+def test_a_broken_file(tmp_path):
+    (tmp_path / FILE).write_bytes(b"not a database" * 100)
+    with pytest.raises(StudyError, match="found: file is not a database"):
+        Store(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "results.parquet", "curves.parquet", "report.html"])
-def test_a_folder_with_results_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("kept")
-    with pytest.raises(StudyError, match=f"--out must name a folder without results, found {name} in it"):
-        store.create(CompareConfig(out=tmp_path))
-    assert (tmp_path / name).read_text() == "kept"
+def test_another_format(tmp_path, store):
+    store.describe(format=1)
+    with pytest.raises(StudyError, match="`format` must be 2, found 1"):
+        store.study()
 
 
-def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
-    (tmp_path / "out").write_text("kept")
-    with pytest.raises(StudyError, match="--out must name a folder that can be written, found: File exists"):
-        store.create(CompareConfig(out=tmp_path / "out"))
+def test_a_file_without_the_tables(tmp_path):
+    sqlite3.connect(tmp_path / FILE).close()
+    store = Store(tmp_path)
+    with pytest.raises(StudyError, match="found: no such table: study"):
+        store.study()
+    store.close()
 
 
-def test_the_folder_is_made_and_left_empty(tmp_path):
-    folder = store.create(CompareConfig(out=tmp_path / "a" / "b"))
-    assert folder.is_dir()
-    assert list(folder.iterdir()) == []
-    assert store.create(CompareConfig(data="mnist")).name.startswith("mnist-2")
+def test_a_study_is_created_whole_or_not_at_all(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(TypeError):
+        store.create({"command": object()})
+    with pytest.raises(StudyError, match="no such table"):
+        store.study()
+    store.create({"command": "x"})
+    assert store.study()["command"] == "x"
+    store.close()

@@ -1,60 +1,183 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from torchdropout.study.conditions import Condition
-from torchdropout.study.models import build
-from torchdropout.study.protocol import Split, folds, scaled
-from torchdropout.study.training import Epoch, batches, measure, train
+import torchdropout.study.training as module
+from torchdropout.study.metrics import Split
+from torchdropout.study.recipe import Hooks, Recipe
+from torchdropout.study.training import Epoch, batches, train
 
 
-@pytest.fixture
-def parts(few):
-    return scaled(few, folds(few.labels, 2)[0])
+def data(count=40):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(count, 3, generator=generator)
+    return Split(inputs, (inputs @ torch.tensor([[1.0], [2.0], [-1.0]])))
 
 
-class LiesInTraining(nn.Module):
-    """Right in eval mode, always the wrong class in train mode."""
-
-    def __init__(self, labels):
-        super().__init__()
-        self.labels, self.nothing = labels, nn.Parameter(torch.zeros(()))
-        self.modes = []
-
-    def forward(self, inputs):
-        self.modes.append(self.training)
-        right = functional.one_hot(self.labels[inputs[:, 0].long()], 3).float() * 9
-        return (right.roll(1, dims=1) if self.training else right) + self.nothing
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
 
 
-def test_training_metrics_are_measured_with_the_noise_off():
-    labels = torch.tensor([0, 1, 2, 2, 1, 0])
-    split = Split(torch.arange(6.0)[:, None], labels)
-    model = LiesInTraining(labels)
-    epochs = list(train(model, split, split, epochs=2, batch_size=4, lr=0.1, order_seed=0))
-    assert [epoch.train_accuracy for epoch in epochs] == [1.0, 1.0]
-    assert epochs[0].train_loss == pytest.approx(math.log(1 + 2 * math.exp(-9)), rel=1e-3)
-    assert model.modes == [True, True, False, False] * 2
+def fit(model, split=None, *, hooks=Hooks(), measure=None, loss=functional.mse_loss, **settings):  # noqa: B008
+    split = split or data()
+
+    def measured(net):
+        with torch.no_grad():
+            return {"train_loss": float(loss(net(split.inputs), split.targets))}
+
+    recipe = Recipe(**{"epochs": 3, "batch_size": 16, "optimizer": "sgd", "lr": 0.05} | settings)
+    return list(
+        train(model, split, loss, recipe, measure=measure or measured, order_seed=1, hooks=hooks, watched="train_loss")
+    )
 
 
-def test_measured_twice_a_noisy_network_gives_the_same(parts):
-    model = build("mlp", (1, 8, 8), 10, Condition("dropout", 0.5))
-    model.train()
-    assert measure(model, parts[0]) == measure(model, parts[0])
-    assert model.training
+def weights(model):
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
 
 
-def test_measures_are_cross_entropy_and_accuracy(parts):
-    model = build("mlp", (1, 8, 8), 10, Condition("none"))
-    outputs = model(parts[1].inputs).detach().double().log_softmax(1)
-    loss = -sum(outputs[row, label] for row, label in enumerate(parts[1].labels)) / len(outputs)
-    hits = sum(int(outputs[row].argmax()) == int(label) for row, label in enumerate(parts[1].labels))
-    found = measure(model, parts[1])
-    assert found[0] == pytest.approx(float(loss), rel=1e-5)
-    assert found[1] == pytest.approx(hits / len(outputs), rel=1e-12)
+def by_hand(model, split, epochs, step):
+    """The same order of batches, and a step of the caller's."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(epochs):
+        for batch in batches(len(split), 16, generator):
+            step(model, split.inputs[batch], split.targets[batch])
+
+
+def test_the_loop_is_at_most_150_lines():
+    assert len(Path(module.__file__).read_text().splitlines()) <= 150
+
+
+def test_it_learns():
+    epochs = fit(network(), epochs=60)
+    assert [epoch.epoch for epoch in epochs] == list(range(1, 61))
+    assert epochs[-1].measured["train_loss"] < epochs[0].measured["train_loss"] / 20
+    assert all(epoch.seconds > 0 for epoch in epochs)
+
+
+def test_plain_descent_by_hand():
+    model, other, velocity = network(), network(), {}
+
+    def step(net, inputs, targets):
+        grads = torch.autograd.grad(functional.mse_loss(net(inputs), targets), list(net.parameters()))
+        with torch.no_grad():
+            for number, (parameter, grad) in enumerate(zip(net.parameters(), grads, strict=True)):
+                velocity[number] = 0.9 * velocity.get(number, 0) + grad + 0.1 * parameter
+                parameter -= 0.05 * velocity[number]
+
+    fit(model, weight_decay=0.1)
+    by_hand(other, data(), 3, step)
+    torch.testing.assert_close(weights(model), weights(other))
+
+
+def test_a_penalty_is_weight_decay():
+    penalty = Hooks(penalty=lambda net: 0.05 * sum(p.square().sum() for p in net.parameters()))
+    model, other = network(), network()
+    fit(model, hooks=penalty)
+    fit(other, weight_decay=0.1)
+    torch.testing.assert_close(weights(model), weights(other))
+
+
+def test_after_step_sees_the_network_after_every_step():
+    seen = []
+
+    def clip(net):
+        seen.append(1)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.clamp_(-0.1, 0.1)
+
+    model = network()
+    fit(model, hooks=Hooks(after_step=clip))
+    assert len(seen) == 3 * 3
+    assert weights(model).abs().max() <= 0.1
+
+
+def test_repeated_passes_average_their_losses_and_draw_fresh_noise():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 1))
+    outputs = []
+
+    def mean(found, targets):
+        outputs.append(found)
+        return sum(functional.mse_loss(y, targets) for y in found) / len(found)
+
+    torch.manual_seed(4)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, hooks=Hooks(passes=3, objective=mean))
+    by_objective = weights(model)
+    assert {len(found) for found in outputs} == {3}
+    assert not outputs[0][0].equal(outputs[0][1])
+    model.load_state_dict(start)
+    torch.manual_seed(4)
+    fit(model, hooks=Hooks(passes=3))
+    torch.testing.assert_close(weights(model), by_objective)
+
+
+def losses(values):
+    left = iter(values)
+    return lambda net: {"train_loss": next(left)}
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "epochs", "best"),
+    [([3, 2, 1, 2, 2, 9], 2, 5, 3), ([3, 2, 1, 2, 0, 9], 2, 6, 5), ([1, 2, 3], 9, 3, 1), ([1, 1, 1, 0], 2, 3, 1)],
+)
+def test_early_stopping_keeps_the_best_weights(values, patience, epochs, best):
+    stopped, plain = network(), network()
+    found = fit(stopped, measure=losses(values), patience=patience, epochs=len(values))
+    assert len(found) == epochs
+    fit(plain, epochs=best)
+    assert weights(stopped).equal(weights(plain))
+
+
+def test_without_patience_the_last_weights_stay():
+    model, plain = network(), network()
+    fit(model, measure=losses([1, 2, 3]))
+    fit(plain, epochs=3)
+    assert weights(model).equal(weights(plain))
+
+
+def test_cosine_ends_at_zero():
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watched)
+        fit(network(), schedule="cosine", lr=0.1)
+    expected = [0.05 * (1 + math.cos(math.pi * n / 9)) for n in range(9)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_optimizers(name, kind):
+    model, other = network(), network()
+    optimizer = kind(other.parameters(), lr=0.05, weight_decay=0.1)
+
+    def step(net, inputs, targets):
+        optimizer.zero_grad()
+        functional.mse_loss(net(inputs), targets).backward()
+        optimizer.step()
+
+    fit(model, optimizer=name, weight_decay=0.1)
+    by_hand(other, data(), 3, step)
+    assert weights(model).equal(weights(other))
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_float32_weights():
+    kinds = []
+    model = network()
+    model[0].register_forward_hook(lambda layer, args, output: kinds.append(output.dtype) if layer.training else None)
+    fit(model, autocast="bfloat16")
+    assert kinds[0] is torch.bfloat16
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_batches_are_a_permutation_from_the_seed_alone():
@@ -67,36 +190,6 @@ def test_batches_are_a_permutation_from_the_seed_alone():
     assert not torch.cat(first).equal(torch.cat(batches(10, 4, torch.Generator().manual_seed(2))))
 
 
-def seen(parts, condition):
-    """The inputs of each training step, in order."""
-    torch.manual_seed(0)
-    model, inputs = build("mlp", (1, 8, 8), 10, condition), []
-    model.flatten.register_forward_pre_hook(lambda layer, args: inputs.append(args[0]) if layer.training else None)
-    for _ in train(model, *parts, epochs=2, batch_size=32, lr=0.01, order_seed=5):
-        pass
-    return inputs
-
-
-def test_every_condition_sees_the_same_batches_in_the_same_order(parts, conditions):
-    plain = seen(parts, conditions[0])
-    assert len(plain) == 2 * math.ceil(len(parts[0].labels) / 32)
-    assert not plain[0].equal(plain[len(plain) // 2])
-    for condition in conditions[1:]:
-        assert all(a.equal(b) for a, b in zip(plain, seen(parts, condition), strict=True))
-
-
-def test_it_learns(parts):
-    torch.manual_seed(0)
-    model = build("mlp", (1, 8, 8), 10, Condition("none"))
-    epochs = list(train(model, *parts, epochs=10, batch_size=16, lr=0.001, order_seed=0))
-    assert [epoch.epoch for epoch in epochs] == list(range(1, 11))
-    assert epochs[-1].train_accuracy > 0.98
-    assert epochs[-1].val_accuracy > 0.8
-    assert epochs[-1].train_loss < epochs[0].train_loss / 10
-    assert all(epoch.seconds > 0 for epoch in epochs)
-
-
 @pytest.mark.parametrize(("loss", "finite"), [(1.0, True), (math.nan, False), (math.inf, False)])
-def test_finite_looks_at_both_losses(loss, finite):
-    assert Epoch(1, loss, 0.5, 1.0, 0.5, 1.0).finite is finite
-    assert Epoch(1, 1.0, 0.5, loss, 0.5, 1.0).finite is finite
+def test_finite(loss, finite):
+    assert Epoch(1, {"train_loss": 1.0, "val_loss": loss}, 1.0).finite is finite

@@ -12,21 +12,42 @@ from typing import TYPE_CHECKING
 from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
-    from torchdropout.study.comparison import compare
+    from torchdropout.study.comparison import Watcher, compare, write_report
     from torchdropout.study.config import CompareConfig
-    from torchdropout.study.report import write as write_report
-    from torchdropout.study.store import Stored, read
-    from torchdropout.study.summary import summarise
+    from torchdropout.study.datasets import Dataset
+    from torchdropout.study.datasets import load as load_data
+    from torchdropout.study.prediction import predict
+    from torchdropout.study.refit import load as load_model
+    from torchdropout.study.statistics import compare_conditions
+    from torchdropout.study.tables import Stored, read
 
-__all__ = ["CompareConfig", "Stored", "StudyError", "compare", "read", "summarise", "write_report"]
+__all__ = [
+    "CompareConfig",
+    "Dataset",
+    "Stored",
+    "StudyError",
+    "Watcher",
+    "compare",
+    "compare_conditions",
+    "load_data",
+    "load_model",
+    "predict",
+    "read",
+    "write_report",
+]
 
 _WHERE = {
     "CompareConfig": ("config", "CompareConfig"),
-    "Stored": ("store", "Stored"),
+    "Dataset": ("datasets", "Dataset"),
+    "Stored": ("tables", "Stored"),
+    "Watcher": ("comparison", "Watcher"),
     "compare": ("comparison", "compare"),
-    "read": ("store", "read"),
-    "summarise": ("summary", "summarise"),
-    "write_report": ("report", "write"),
+    "compare_conditions": ("statistics", "compare_conditions"),
+    "load_data": ("datasets", "load"),
+    "load_model": ("refit", "load"),
+    "predict": ("prediction", "predict"),
+    "read": ("tables", "read"),
+    "write_report": ("comparison", "write_report"),
 }
 
 

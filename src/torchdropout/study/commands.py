@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from torchdropout import catalog
 from torchdropout._version import __version__
-from torchdropout.study.config import CompareConfig
-from torchdropout.study.data import NAMES, VARIABLE
+from torchdropout.study import catalogue_table
+from torchdropout.study.config import AUTOCAST, MODELS, OPTIMIZERS, SCHEDULES, TASKS, CompareConfig
+from torchdropout.study.datasets import NAMES, VARIABLE
 from torchdropout.study.errors import StudyError
 
 _DEFAULT = CompareConfig()
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 
 app = typer.Typer(
     help="Every dropout method for PyTorch, compared on data.",
@@ -26,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+data_app = typer.Typer(help="Data sets.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 
 def _print_version(wanted: bool) -> None:
@@ -45,56 +45,60 @@ def _root(
 
 @app.command()
 def compare(
-    data: Annotated[str, typer.Argument(help=f"The data set: {', '.join(NAMES)}.")] = _DEFAULT.data,
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Argument(help=f"{', '.join(NAMES)}; a file (csv, parquet, npz); or module:function.")
+    ] = _DEFAULT.data,
     *,
-    model: Annotated[str, typer.Option(help="The network: mlp or cnn.")] = _DEFAULT.model,
+    target: Annotated[str, typer.Option(help="The column to predict, for a table: its name, or its number.")] = "",
+    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}.", show_default="as the targets are")] = "",
+    log_target: Annotated[bool, typer.Option("--log-target", help="Learn the logarithm of the target.")] = False,
+    max_examples: Annotated[int, typer.Option(help="Training examples to keep.", show_default="all")] = 0,
+    model: Annotated[str, typer.Option(help=f"{', '.join(MODELS)} or module:factory.")] = _DEFAULT.model,
+    widths: Annotated[str, typer.Option(help="The hidden layers of the mlp.")] = "512,512",
     methods: Annotated[
-        str, typer.Option(help="Names of `torchdropout methods`, and none, separated by commas.")
+        str, typer.Option(help="Names of `torchdropout methods`, and none, separated by commas; or all.")
     ] = ",".join(_DEFAULT.methods),
     p: Annotated[
-        str, typer.Option(help="Drop probabilities to try, separated by commas.", show_default="each method's own")
+        str, typer.Option(help="Drop probabilities to choose from, by commas.", show_default="each method's own")
     ] = "",
-    folds: Annotated[int, typer.Option(help="Stratified folds.")] = _DEFAULT.folds,
+    p_by_width: Annotated[bool, typer.Option("--p-by-width", help="Lower p at narrower hidden layers.")] = False,
+    folds: Annotated[int, typer.Option(help="Folds; 1 where a given test split judges.")] = _DEFAULT.folds,
+    repeats: Annotated[int, typer.Option(help="Divisions into folds.")] = _DEFAULT.repeats,
     seeds: Annotated[int, typer.Option(help="Trainings per method and fold.")] = _DEFAULT.seeds,
     epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = _DEFAULT.epochs,
+    patience: Annotated[int, typer.Option(help="Epochs without progress to stop after.", show_default="never")] = 0,
     batch_size: Annotated[int, typer.Option(help="Examples per step.")] = _DEFAULT.batch_size,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = _DEFAULT.lr,
-    jobs: Annotated[
-        int | None, typer.Option(help="Processes that train.", show_default="one per core")
-    ] = _DEFAULT.jobs,
+    lr: Annotated[float, typer.Option(help="The learning rate.")] = _DEFAULT.lr,
+    optimizer: Annotated[str, typer.Option(help=f"{', '.join(OPTIMIZERS)}.")] = _DEFAULT.optimizer,
+    weight_decay: Annotated[float, typer.Option(help="The optimizer's.")] = _DEFAULT.weight_decay,
+    schedule: Annotated[str, typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}.")] = _DEFAULT.schedule,
+    autocast: Annotated[str, typer.Option(help=f"Lower precision: {', '.join(AUTOCAST)}.")] = _DEFAULT.autocast,
+    device: Annotated[str, typer.Option(help="Where to train.")] = _DEFAULT.device,
+    jobs: Annotated[int, typer.Option(help="Processes that train.", show_default="one per core")] = 0,
     data_dir: Annotated[
         Path | None, typer.Option(help="The folder of idx files, or its parent.", show_default=f"${VARIABLE}")
-    ] = _DEFAULT.data_dir,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write.", show_default="runs/DATA-TIME")
-    ] = _DEFAULT.out,
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="runs/DATA-TIME")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
 ) -> None:
-    """Train methods on the same folds and seeds of DATA; write results.parquet and report.html.
+    """Train methods on the same folds and seeds of DATA; write the results, a report and the best model.
 
-    The exit code is 1 if a run failed or diverged, 2 if the input cannot be used.
+    The exit code is 1 if a run failed or diverged, 2 if the input cannot be used, 130 after Ctrl-C.
     """
     from torchdropout import study  # noqa: PLC0415 - seconds of imports that `methods` and `--help` need not wait for
     from torchdropout.study import display  # noqa: PLC0415
 
-    config = CompareConfig(
-        data=data,
-        model=model,
-        methods=_words(methods),
-        p=_probabilities(p),
-        folds=folds,
-        seeds=seeds,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        jobs=jobs,
-        data_dir=data_dir,
-        out=out,
-    )
-    with display.RunsDisplay() as runs:
-        stored = study.compare(config, on_start=runs.start, on_outcome=runs.advance)
-    console, rows = Console(), study.summarise(stored.results)
-    console.print(display.result_table(rows, f"{config.data}, {config.model}"))
-    console.print(display.CAPTION)
+    settings = _given(context)
+    try:
+        with display.RunsDisplay() as runs:
+            stored = study.compare(resume=resume, watcher=runs.watcher, **settings)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: every finished run is kept. {_how_to_go_on(runs.folder)}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    console = Console()
+    console.print(display.result_table(stored))
+    console.print(display.caption(stored))
     typer.echo(f"report: {stored.folder / 'report.html'}")
     if (stored.results["status"] != "ok").any():
         raise typer.Exit(1)
@@ -102,50 +106,65 @@ def compare(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.")]) -> None:
-    """Write report.html again from what is stored in FOLDER."""
+    """Write report.html and the tables again from the store in FOLDER."""
     from torchdropout import study  # noqa: PLC0415
 
     typer.echo(f"report: {study.write_report(folder)}")
 
 
 @app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.")],
+    data: Annotated[Path, typer.Argument(help="New examples: a table with the same columns, or an npz with `inputs`.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="print")] = None,
+) -> None:
+    """Predict DATA with the best model of a comparison; write CSV."""
+    from torchdropout import study  # noqa: PLC0415
+
+    text = study.predict(folder, data).to_csv(index=False)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"{out}: --out must be a file that can be written, found: {error.strerror}.") from error
+
+
+@app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="One method, shown in full.")] = None) -> None:
     """Print the catalogue of methods, or one of its rows in full."""
-    Console().print(_catalogue() if name is None else _in_full(name))
+    Console().print(catalogue_table.everything() if name is None else catalogue_table.in_full(name))
 
 
-def _catalogue() -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    for heading in ("noise", "shared over", "on"):
-        table.add_column(heading, min_width=11)
-    for heading in ("default", "compare in"):
-        table.add_column(heading, no_wrap=True)
-    for row in catalog.METHODS:
-        default = f"{row.argument}={row.default:g}"
-        table.add_row(row.name, row.noise, row.shared, row.target, default, ", ".join(row.models) or "–")
-    return table
+@data_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist or fashion-mnist.")],
+    folder: Annotated[Path, typer.Option(help="Where to put the folder of the set.")] = Path("data"),
+    address: Annotated[str | None, typer.Option(help="Another server's.", show_default="the canonical one")] = None,
+) -> None:
+    """Download the files of a data set and verify them."""
+    from torchdropout.study import datasets  # noqa: PLC0415
+
+    typer.echo(f"{name}: {datasets.fetch(name, folder, address=address)}")
 
 
-def _in_full(name: str) -> Table:
+def _given(context: typer.Context) -> dict[str, Any]:
+    """The options that were given, as settings of a comparison."""
+    sources = {name: context.get_parameter_source(name) for name in context.params if name != "resume"}
+    given = {name: context.params[name] for name, source in sources.items() if source and source.name != "DEFAULT"}
+    for name, kind in (("methods", str), ("p", float), ("widths", int)):
+        if name in given:
+            given[name] = _several(name, given[name], kind)
+    return given
+
+
+def _several(name: str, text: str, kind: type) -> list[Any]:
     try:
-        row = catalog.get(name)
-    except ValueError as error:
-        raise StudyError(f"methods: {error}") from error
-    table = Table.grid(padding=(0, 2))
-    for field in fields(row):
-        value = getattr(row, field.name)
-        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        table.add_row(field.name.replace("_", " "), shown or "–")
-    return table
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _probabilities(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in _words(text))
+        return [kind(word.strip()) for word in text.split(",") if word.strip()]
     except ValueError:
-        raise StudyError(f"compare: `p` must be numbers separated by commas, got {text!r}.") from None
+        raise StudyError(f"compare: `{name}` must be numbers separated by commas, got {text!r}.") from None
+
+
+def _how_to_go_on(folder: Path | None) -> str:
+    return "Nothing was begun." if folder is None else f"Go on with: torchdropout compare --resume --out {folder}"

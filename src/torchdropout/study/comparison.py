@@ -1,106 +1,189 @@
-"""The main job: every method on the same folds and seeds, in parallel, stored, and a report of it."""
+"""The main job: every method on the same folds and seeds, each run durable when it is over, then a report and a model."""
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from torchdropout._version import __version__
-from torchdropout.study import conditions, data, execution, protocol, report, store
+from torchdropout.study import conditions, datasets, description, execution, models, protocol, refit, reporting, tables
+from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import CompareConfig, from_settings, placed_in
-from torchdropout.study.execution import Material, Outcome
-from torchdropout.study.models import build
+from torchdropout.study.datasets.prepare import fit as fit_preparation
+from torchdropout.study.errors import StudyError
+from torchdropout.study.execution import Listener, Material, Outcome
 from torchdropout.study.protocol import Run
+from torchdropout.study.store import FILE, Store
+from torchdropout.study.tables import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who follows a comparison.
+
+    Attributes:
+        on_start: Called once, when the input was found good, with the folder, every run and the number of those done
+            before.
+        on_begin: Called when a run begins.
+        on_outcome: Called when a run is over and stored.
+    """
+
+    on_start: Callable[[Path, list[Run], int], None] = lambda folder, runs, done: None
+    on_begin: Callable[[Run], None] = lambda run: None
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A comparison whose input was found good, before the first run."""
+    """A comparison whose input was found good."""
 
     material: Material
+    conditions: tuple[Condition, ...]
     runs: list[Run]
-    folder: Path
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return description.of(self.material, self.conditions, len(self.runs))
 
 
 def compare(
-    config: CompareConfig | None = None,
-    *,
-    on_start: Callable[[list[Run]], None] = lambda runs: None,
-    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
-    **settings: Any,
-) -> store.Stored:
-    """Train every method on the same folds and seeds, store the runs and write the report.
+    config: CompareConfig | None = None, *, resume: bool = False, watcher: Watcher | None = None, **settings: Any
+) -> Stored:
+    """Train every method on the same folds and seeds, store the runs, write the report and refit the best method.
 
     With more than one job the runs go to new processes: a script that calls this needs the usual
     `if __name__ == "__main__":`.
 
     Args:
         config: The settings, or None to make them of the keyword arguments.
-        on_start: Called once with all runs, when the input was found good.
-        on_outcome: Called after each run.
+        resume: Whether to go on with the study in the folder `out`. Settings that are not given are those of the
+            study; those that are must equal them, but for `jobs` and `data_dir`.
+        watcher: Who follows it.
         **settings: The fields of `CompareConfig`, where no `config` is given.
 
     Returns:
         What was stored, as `torchdropout.study.read` would read it.
 
     Raises:
-        StudyError: A setting or a file cannot be used. Nothing was trained.
+        StudyError: A setting or a file cannot be used, or the folder cannot be written. What was stored stays.
         TypeError: A setting does not exist, or `config` and settings are both given.
     """
     if config is not None and settings:
         raise TypeError(f"compare: `config` must stand alone, got {', '.join(settings)} besides.")
-    prepared = _prepare(config or from_settings(settings))
-    on_start(prepared.runs)
-    started, clock = datetime.now(UTC), time.perf_counter()
-    outcomes = execution.execute(prepared.runs, prepared.material, on_outcome)
-    seconds = time.perf_counter() - clock
-    store.write(prepared.folder, _description(prepared, started, seconds), outcomes)
-    report.write(prepared.folder)
-    return store.read(prepared.folder)
+    if config is None:
+        config = _continued(settings) if resume else from_settings(settings)
+    prepared = _prepare(config)
+    store, folder = _resumed(config, prepared) if resume else _new(config, prepared)
+    try:
+        _run(prepared, store, folder, watcher or Watcher())
+        _refit(prepared, store, folder)
+    finally:
+        store.close()
+    write_report(folder)
+    return tables.read(folder)
 
 
 def _prepare(config: CompareConfig) -> _Prepared:
     """Everything that can be wrong with the input is found here."""
     compared = conditions.expand(config)
-    loaded = data.load(config.data, config.data_dir)
-    folds = protocol.folds(loaded.labels, config.folds)
-    with torch.random.fork_rng(devices=[]):
-        build(config.model, loaded.shape, loaded.classes, compared[0])
-    folder = store.create(config)
-    material = Material(placed_in(config, folder), loaded, folds)
-    return _Prepared(material, protocol.plan(config, compared), folder)
+    data = datasets.load(
+        config.data,
+        target=config.target,
+        task=config.task,
+        data_dir=config.data_dir,
+        max_examples=config.max_examples,
+    )
+    protocol.judge(config, data)
+    material = Material(config, data, protocol.divide(config, data))
+    _check_model(material, compared)
+    return _Prepared(material, compared, protocol.plan(config, compared))
 
 
-def _description(prepared: _Prepared, started: datetime, seconds: float) -> dict[str, Any]:
-    config, loaded = prepared.material.config, prepared.material.data
-    return {
-        "command": config.command(),
-        "config": config.to_json(),
-        "data": {
-            "name": loaded.name,
-            "examples": len(loaded.labels),
-            "shape": list(loaded.shape),
-            "classes": loaded.classes,
-            "note": loaded.note,
-        },
-        "strengths": _strengths(prepared.runs),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 2),
-        "workers": min(config.workers, len(prepared.runs)),
-        "versions": {"torchdropout": __version__, "torch": version("torch"), "python": platform.python_version()},
-    }
+def _check_model(material: Material, compared: tuple[Condition, ...]) -> None:
+    config, data = material.config, material.data
+    preparation = fit_preparation(data, material.folds[0, 0].train, log_target=config.log_target)
+    outputs = len(data.classes) or 1
+    for condition in compared:
+        placed = Placed(condition.method, condition.candidates[0] if condition.candidates else None)
+        with torch.random.fork_rng(devices=[]):
+            model = models.build(config, preparation.shape, outputs, placed)
+            models.check(model, config, preparation.shape, outputs)
 
 
-def _strengths(runs: list[Run]) -> dict[str, dict[str, float | None]]:
-    """What each condition puts at the inputs, after convolutions and after dense layers."""
-    sites = ("input", "conv", "dense")
-    compared = dict.fromkeys(run.condition for run in runs)
-    return {each.label: {site: conditions.strength_at(each, site) for site in sites} for each in compared}
+def _new(config: CompareConfig, prepared: _Prepared) -> tuple[Store, Path]:
+    name = Path(config.data.partition(":")[0]).stem
+    folder = config.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if (folder / FILE).exists():
+        raise StudyError(
+            f"{folder}: --out must name a folder without a study, found {FILE} in it (--resume goes on with it)."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"{folder}: --out must name a folder that can be written, found: {error.strerror}.") from error
+    store = Store(folder)
+    store.create(prepared.description | {"config": placed_in(config, folder).to_json()})
+    return store, folder
+
+
+def _continued(settings: dict[str, Any]) -> CompareConfig:
+    """The settings of the study in the folder, where none are given."""
+    folder = Path(settings.get("out") or "")
+    if not settings.get("out") or not (folder / FILE).exists():
+        raise StudyError(f"compare: --resume needs the folder of a study as --out, got {settings.get('out')}.")
+    store = Store(folder)
+    try:
+        return from_settings(store.study()["config"] | settings)
+    finally:
+        store.close()
+
+
+def _resumed(config: CompareConfig, prepared: _Prepared) -> tuple[Store, Path]:
+    if config.out is None or not (config.out / FILE).exists():
+        raise StudyError(f"compare: --resume needs the folder of a study as --out, got {config.out}.")
+    store = Store(config.out)
+    study = store.study()
+    before = from_settings(study["config"])
+    for name in config.numbers_differ(before):
+        was, now = getattr(before, name), getattr(config, name)
+        raise StudyError(f"{config.out}: `{name}` must be that of the study, {was}, got {now}.")
+    if study["data"]["fingerprint"] != prepared.material.data.fingerprint:
+        raise StudyError(f"{config.out}: the data must be those of the study, found {config.data} changed since.")
+    return store, config.out
+
+
+def _run(prepared: _Prepared, store: Store, folder: Path, watcher: Watcher) -> None:
+    done = store.keys()
+    watcher.on_start(folder, prepared.runs, len(done))
+    clock, before = time.perf_counter(), store.study().get("seconds", 0.0)
+
+    def keep(outcome: Outcome) -> None:
+        store.record(outcome)
+        watcher.on_outcome(outcome)
+
+    left = [run for run in prepared.runs if run.key not in done]
+    execution.execute(left, prepared.material, Listener(watcher.on_begin, keep))
+    store.describe(seconds=round(before + time.perf_counter() - clock, 2), finished=datetime.now(UTC).isoformat())
+
+
+def _refit(prepared: _Prepared, store: Store, folder: Path) -> None:
+    best = refit.best(tables.read(folder))
+    chosen = next((condition for condition in prepared.conditions if condition.label == best), None)
+    told = None if chosen is None else refit.write(prepared.material, chosen, folder)
+    store.describe(best=best, refit=told)
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report and the tables of a study again from its store, and return the report's path.
+
+    Raises:
+        StudyError: The folder holds no study, or a broken one.
+    """
+    stored = tables.read(folder)
+    tables.export(stored)
+    return reporting.write(stored)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torchdropout.study.errors import StudyError
 
-MODELS = ("mlp", "cnn")
+MODELS = ("linear", "mlp", "cnn")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+AUTOCAST = ("none", "bfloat16", "float16")
+TASKS = ("classification", "regression")
+_LISTS = ("methods", "p", "widths")
+_PATHS = ("data_dir", "out")
+_NOT_OF_THE_NUMBERS = ("jobs", "out", "data_dir")  # a study may be continued with others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,47 +27,95 @@ class CompareConfig:
     """The settings of `torchdropout compare`.
 
     Attributes:
-        data: The name of a data set: `digits`, `mnist` or `fashion-mnist`.
-        model: The network that every method is placed in: `mlp` or `cnn`.
-        methods: Names from the catalogue, and `none` for the plain network.
-        p: Drop probabilities to try in each method that takes one; empty for each method's default.
-        folds: The number of stratified folds.
+        data: A data set's name, a file (`.csv`, `.tsv`, `.txt`, `.parquet`, `.npz`), or `module:function`.
+        target: The column to predict, for a table.
+        task: `classification` or `regression`; None to tell from the targets.
+        log_target: Whether to learn the logarithm of a regression's target; errors stay in the target's own units.
+        max_examples: Keep only so many training examples, a stratified random part; None for all.
+        model: The network that every method is placed in: `linear`, `mlp`, `cnn` or `module:factory`.
+        widths: The hidden layers of the `mlp`.
+        methods: Names from the catalogue, and `none` for the plain network; `all` for every one that fits the model.
+        p: Drop probabilities for each method that takes one, the best of them chosen on an inner validation part of
+            the training data; empty for each method's default.
+        p_by_width: Whether a hidden layer's drop probability is in proportion to its width, the widest having `p`.
+        folds: The number of folds; 1 for a data set whose given test split judges.
+        repeats: How often the data are divided into folds anew.
         seeds: The number of trainings per method and fold.
         epochs: The number of passes over the training part, the same for every method.
+        patience: Stop once the loss on an inner validation part has not fallen for so many epochs, and keep the best
+            weights; None never to stop early.
         batch_size: Examples per step.
-        lr: Adam's learning rate.
+        lr: The learning rate.
+        optimizer: `adam`, `adamw` or `sgd` (momentum 0.9).
+        weight_decay: The optimizer's.
+        schedule: The learning rate over the epochs: `constant` or `cosine`.
+        autocast: The lower precision of the training steps: `none`, `bfloat16` or `float16`.
+        device: Where to train.
         jobs: Worker processes; None for one per available core, 1 for none but this one.
         data_dir: The folder of idx files, or the one that holds it; None for the variable TORCHDROPOUT_DATA.
         out: The folder to write; None for `runs/<data>-<time>`.
     """
 
     data: str = "digits"
+    target: str | None = None
+    task: str | None = None
+    log_target: bool = False
+    max_examples: int | None = None
     model: str = "mlp"
-    methods: tuple[str, ...] = ("none", "dropout", "gaussian", "gaussian-noise")
+    widths: tuple[int, ...] = (512, 512)
+    methods: tuple[str, ...] = ("none", "dropout", "gaussian")
     p: tuple[float, ...] = ()
-    folds: int = 3
-    seeds: int = 2
-    epochs: int = 30
+    p_by_width: bool = False
+    folds: int = 5
+    repeats: int = 1
+    seeds: int = 3
+    epochs: int = 40
+    patience: int | None = None
     batch_size: int = 64
     lr: float = 0.001
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    autocast: str = "none"
+    device: str = "cpu"
     jobs: int | None = None
     data_dir: Path | None = None
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("folds", 2), ("seeds", 1), ("epochs", 1), ("batch_size", 1)):
-            _at_least(name, getattr(self, name), least)
-        if self.jobs is not None:
-            _at_least("jobs", self.jobs, 1)
-        if not (0 < self.lr < math.inf):
-            raise StudyError(f"compare: `lr` must be a positive, finite number, got {self.lr}.")
-        if self.model not in MODELS:
-            raise StudyError(f"compare: `model` must be one of {', '.join(MODELS)}, got {self.model!r}.")
-        _check_probabilities(self.p)
-        _check_distinct("methods", self.methods)
-        _check_distinct("p", self.p)
+        for name in ("folds", "repeats", "seeds", "epochs", "batch_size"):
+            _at_least_one(name, getattr(self, name))
+        for name in ("max_examples", "patience", "jobs"):
+            if getattr(self, name) is not None:
+                _at_least_one(name, getattr(self, name))
+        for width in self.widths:
+            _at_least_one("widths", width)
+        self._check_words()
+        self._check_numbers()
+        for name in ("methods", "p"):
+            _check_distinct(name, getattr(self, name))
+
+    def _check_words(self) -> None:
+        if ":" not in self.model:
+            _one_of("model", self.model, (*MODELS, "module:factory"))
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("autocast", self.autocast, AUTOCAST)
+        if self.task is not None:
+            _one_of("task", self.task, TASKS)
         if not self.methods:
             raise StudyError("compare: `methods` must name at least one method, got none.")
+        if self.repeats > 1 and self.folds == 1:
+            raise StudyError(f"compare: `repeats` must be 1 where `folds` is 1, got {self.repeats}.")
+
+    def _check_numbers(self) -> None:
+        if not (0 < self.lr < math.inf):
+            raise StudyError(f"compare: `lr` must be a positive, finite number, got {self.lr}.")
+        if not (0 <= self.weight_decay < math.inf):
+            raise StudyError(f"compare: `weight_decay` must be a finite number from 0, got {self.weight_decay}.")
+        for value in self.p:
+            if not 0 <= value <= 1:
+                raise StudyError(f"compare: `p` must be in [0, 1], got {value}.")
 
     @property
     def workers(self) -> int:
@@ -68,20 +123,23 @@ class CompareConfig:
         return self.jobs or available_cores()
 
     def command(self) -> str:
-        """The command line that runs this comparison."""
-        words = ["torchdropout", "compare", self.data, "--model", self.model, "--methods", ",".join(self.methods)]
-        if self.p:
-            words += ["--p", ",".join(f"{value:g}" for value in self.p)]
-        for name in ("folds", "seeds", "epochs", "batch_size", "lr", "jobs", "data_dir", "out"):
-            value = getattr(self, name)
-            if value is not None:
-                words += [f"--{name.replace('_', '-')}", str(value)]
+        """The command line that runs this comparison: what differs from the defaults."""
+        words = ["torchdropout", "compare", self.data]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                words += _option(field.name, value)
         return shlex.join(words)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON types."""
-        paths = {name: str(value) for name in ("data_dir", "out") if (value := getattr(self, name)) is not None}
-        return asdict(self) | {"methods": list(self.methods), "p": list(self.p)} | paths
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return asdict(self) | lists | {name: str(path) for name in _PATHS if (path := getattr(self, name)) is not None}
+
+    def numbers_differ(self, other: CompareConfig) -> list[str]:
+        """The names of the settings in which two studies differ, but for those that change no number."""
+        names = [field.name for field in fields(self) if field.name not in _NOT_OF_THE_NUMBERS]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 def from_settings(settings: dict[str, Any]) -> CompareConfig:
@@ -92,8 +150,8 @@ def from_settings(settings: dict[str, Any]) -> CompareConfig:
         StudyError: A setting's value breaks its rule.
     """
     values = dict(settings)
-    values |= {name: _several(name, settings[name]) for name in ("methods", "p") if name in settings}
-    values |= {name: Path(value) for name in ("data_dir", "out") if (value := settings.get(name)) is not None}
+    values |= {name: _several(name, settings[name]) for name in _LISTS if name in settings}
+    values |= {name: Path(value) for name in _PATHS if (value := settings.get(name)) is not None}
     return CompareConfig(**values)
 
 
@@ -109,23 +167,33 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _option(name: str, value: object) -> list[str]:
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [option]
+    return [option, ",".join(map(_shown, value)) if isinstance(value, tuple) else _shown(value)]
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _several(name: str, values: object) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"compare: `{name}` must be a list, got {values!r}.")
     return tuple(values)
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def _at_least_one(name: str, value: object) -> None:
     if not isinstance(value, int):
         raise TypeError(f"compare: `{name}` must be an integer, got {value!r}.")
-    if value < least:
-        raise StudyError(f"compare: `{name}` must be at least {least}, got {value}.")
+    if value < 1:
+        raise StudyError(f"compare: `{name}` must be at least 1, got {value}.")
 
 
-def _check_probabilities(values: tuple[float, ...]) -> None:
-    for value in values:
-        if not 0 <= value <= 1:
-            raise StudyError(f"compare: `p` must be in [0, 1], got {value}.")
+def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise StudyError(f"compare: `{name}` must be one of {', '.join(choices)}, got {value!r}.")
 
 
 def _check_distinct(name: str, values: tuple[object, ...]) -> None:

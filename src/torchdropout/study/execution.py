@@ -1,24 +1,24 @@
-"""Runs on processes: each starts once, trains on one thread, and gives the same numbers as this process would."""
+"""Runs one after another, in this process or on workers; whatever one of them raises, the others go on."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import statistics
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
+from torchdropout.study.conditions import Placed
 from torchdropout.study.config import CompareConfig
-from torchdropout.study.data import Dataset
-from torchdropout.study.models import build
-from torchdropout.study.protocol import Fold, Run, random_state, scaled
-from torchdropout.study.training import Epoch, train
+from torchdropout.study.datasets import Dataset
+from torchdropout.study.fitting import Diverged, Job, flattened
+from torchdropout.study.metrics import Metrics
+from torchdropout.study.protocol import Fold, Run, random_state
+from torchdropout.study.training import Epoch
 
 OK, FAILED, DIVERGED = "ok", "failed", "diverged"
 
@@ -29,7 +29,7 @@ class Material:
 
     config: CompareConfig
     data: Dataset
-    folds: list[Fold]
+    folds: dict[tuple[int, int], Fold]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,25 @@ class Outcome:
         run: The run.
         status: `ok`, `failed` or `diverged`.
         reason: One sentence where it is not `ok`.
-        curve: The epochs that were finished.
         trace: The traceback of a run that raised.
+        placed: The method at the strength that was chosen; None before that.
+        curve: The epochs that were finished.
+        best_epoch: The epoch whose weights were kept, where training could stop early.
+        flattened: Whether the loss had stopped falling at the end.
+        parts: The metrics by part, of a run that came to its end.
+        seconds: The time of the whole run.
     """
 
     run: Run
     status: str
-    reason: str
-    curve: tuple[Epoch, ...]
+    reason: str = ""
     trace: str = ""
+    placed: Placed | None = None
+    curve: tuple[Epoch, ...] = ()
+    best_epoch: int | None = None
+    flattened: bool | None = None
+    parts: dict[str, Metrics] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -56,58 +66,54 @@ class Outcome:
         return statistics.median_low(epoch.seconds for epoch in self.curve) if self.curve else None
 
 
-def execute(runs: list[Run], material: Material, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:
-    """Train every run, in this process for one worker and in new ones for more, and return outcomes in their order.
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told of runs: when one begins (in this process or in a worker) and when it is over."""
 
-    Args:
-        runs: What to train.
-        material: What the runs share.
-        on_outcome: Called in this process whenever a run is over.
-    """
-    workers = min(material.config.workers, len(runs))
-    outcomes = _here(runs, material) if workers == 1 else _elsewhere(runs, material, workers)
-    done = {}
-    for outcome in outcomes:
-        done[outcome.run] = outcome
-        on_outcome(outcome)
-    return [done[run] for run in runs]
+    on_begin: Callable[[Run], None] = lambda run: None
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None
+
+
+def execute(runs: list[Run], material: Material, listener: Listener) -> None:
+    """Train every run, in this process for one worker and in new ones for more."""
+    from torchdropout.study import workers  # noqa: PLC0415 - it imports this module
+
+    count = min(material.config.workers, len(runs))
+    if count > 1:
+        workers.execute(runs, material, listener, count)
+        return
+    with _one_thread():
+        for run in runs:
+            listener.on_begin(run)
+            listener.on_outcome(train_run(run, material))
 
 
 def train_run(run: Run, material: Material) -> Outcome:
-    """Train one run; whatever it raises becomes its outcome, so that the others go on."""
-    curve: list[Epoch] = []
+    """Train one run; whatever it raises becomes its outcome."""
+    start, curve, known = time.perf_counter(), list[Epoch](), dict[str, Any]()
     try:
         with torch.random.fork_rng(devices=[]):
-            for epoch in _epochs(run, material):
-                curve.append(epoch)
-                if not epoch.finite:
-                    return Outcome(run, DIVERGED, _divergence(epoch, material.config.epochs), tuple(curve))
+            _train(run, material, curve, known)
+        outcome = Outcome(run, OK)
+    except Diverged as error:
+        outcome = Outcome(run, DIVERGED, str(error))
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Outcome(run, FAILED, reason, tuple(curve), traceback.format_exc())
-    return Outcome(run, OK, "", tuple(curve))
+        outcome = Outcome(run, FAILED, reason, traceback.format_exc())
+    return replace(outcome, **known, curve=tuple(curve), seconds=time.perf_counter() - start)
 
 
-def _epochs(run: Run, material: Material) -> Iterator[Epoch]:
-    """The epochs of a run, from the run's own seeds for the default generator, which the caller restores."""
-    config, data, state = material.config, material.data, random_state(run)
-    torch.manual_seed(state.parameters)
-    model = build(config.model, data.shape, data.classes, run.condition)
-    training, validation = scaled(data, material.folds[run.fold])
-    torch.manual_seed(state.noise)
-    schedule = {"epochs": config.epochs, "batch_size": config.batch_size}
-    return train(model, training, validation, **schedule, lr=config.lr, order_seed=state.order)
-
-
-def _divergence(epoch: Epoch, epochs: int) -> str:
-    losses = f"training {epoch.train_loss}, validation {epoch.val_loss}"
-    return f"The loss was not finite after epoch {epoch.epoch} of {epochs}: {losses}."
-
-
-def _here(runs: list[Run], material: Material) -> Iterator[Outcome]:
-    with _one_thread():
-        for run in runs:
-            yield train_run(run, material)
+def _train(run: Run, material: Material, curve: list[Epoch], known: dict[str, Any]) -> None:
+    """Fill in the curve, and what else becomes known of the outcome."""
+    config = material.config
+    state = random_state(run.repeat, run.fold, run.seed)
+    job = Job(config, material.data, material.folds[run.repeat, run.fold], state)
+    known["placed"] = job.choose(run.condition)
+    network = job.train(known["placed"], job.part, curve)
+    if config.patience is not None:
+        known["best_epoch"] = min(curve, key=lambda epoch: epoch.measured["inner_loss"]).epoch
+    known["flattened"] = flattened(curve)
+    known["parts"] = job.measure(network)
 
 
 @contextmanager
@@ -119,35 +125,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _elsewhere(runs: list[Run], material: Material, workers: int) -> Iterator[Outcome]:
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(material,))
-    try:
-        futures = {executor.submit(_train_in_worker, run): run for run in runs}
-        for future in as_completed(futures):
-            yield _outcome(future, futures[future])
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _outcome(future: Future[Outcome], run: Run) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        reason = "A worker process died before this run was over (killed, or out of memory)."
-        return Outcome(run, FAILED, reason, (), traceback.format_exc())
-
-
-_received: list[Material] = []  # in a worker process: the material of its comparison
-
-
-def _start_worker(material: Material) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once; the coordinating process reports it
-    torch.set_num_threads(1)
-    _received.append(material)
-
-
-def _train_in_worker(run: Run) -> Outcome:
-    return train_run(run, _received[0])

@@ -1,0 +1,43 @@
+"""The catalogue of methods on a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from rich import box
+from rich.table import Table
+
+from torchdropout import catalog
+from torchdropout.study.errors import StudyError
+
+
+def everything() -> Table:
+    """A row for each method."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for heading in ("noise", "shared over", "on"):
+        table.add_column(heading, min_width=11)
+    for heading in ("default", "compare in"):
+        table.add_column(heading, no_wrap=True)
+    for row in catalog.METHODS:
+        default = f"{row.argument}={row.default:g}"
+        table.add_row(row.name, row.noise, row.shared, row.target, default, ", ".join(row.models) or "–")
+    return table
+
+
+def in_full(name: str) -> Table:
+    """Every field of one method.
+
+    Raises:
+        StudyError: There is no such method.
+    """
+    try:
+        row = catalog.get(name)
+    except ValueError as error:
+        raise StudyError(f"methods: {error}") from error
+    table = Table.grid(padding=(0, 2))
+    for field in fields(row):
+        value = getattr(row, field.name)
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        table.add_row(field.name.replace("_", " "), shown or "–")
+    return table

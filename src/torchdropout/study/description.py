@@ -1,0 +1,75 @@
+"""What a study keeps of its settings, data and machine, besides the runs."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torchdropout._version import __version__
+from torchdropout.study import protocol
+from torchdropout.study.conditions import SITES, Condition, Placed
+from torchdropout.study.config import available_cores
+from torchdropout.study.execution import Material
+
+
+def of(material: Material, conditions: tuple[Condition, ...], runs: int) -> dict[str, Any]:
+    """The description that a store begins with."""
+    config, data = material.config, material.data
+    return {
+        "command": config.command(),
+        "config": config.to_json(),
+        "data": {
+            "name": data.name,
+            "task": data.task,
+            "examples": len(data.targets),
+            "test_examples": 0 if data.test_targets is None else len(data.test_targets),
+            "description": data.description,
+            "classes": list(data.classes),
+            "note": data.note,
+            "fingerprint": data.fingerprint,
+        },
+        "judge": protocol.judge(config, data),
+        "metric": "accuracy" if data.task == "classification" else "rmse",
+        "methods": {condition.label: _method(condition) for condition in conditions},
+        "sizes": _sizes(material),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "workers": min(config.workers, runs),
+        "versions": versions(),
+        "machine": f"{_processor()}, {available_cores()} cores",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Those of what the numbers depend on."""
+    others = {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
+    return {"torchdropout": __version__, "python": platform.python_version()} | others
+
+
+def _method(condition: Condition) -> dict[str, Any]:
+    first = Placed(condition.method, condition.candidates[0] if condition.candidates else None)
+    return {
+        "method": condition.method,
+        "argument": condition.argument,
+        "candidates": list(condition.candidates),
+        "sites": {site: first.strength_at(site) for site in SITES},
+    }
+
+
+def _sizes(material: Material) -> dict[str, list[int]]:
+    """By repeat and fold: the examples learnt from, and those that judge."""
+    test = 0 if material.data.test_targets is None else len(material.data.test_targets)
+    early = material.config.patience is not None
+    return {
+        f"{repeat}.{fold}": [len(each.inner_train if early else each.train), len(each.val) or test]
+        for (repeat, fold), each in material.folds.items()
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+    return name or platform.processor() or platform.machine()

@@ -1,0 +1,166 @@
+"""One network fitted: its data prepared, its strength chosen, trained, and measured on a part of the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from torchdropout.study import metrics, recipe
+from torchdropout.study.conditions import Condition, Placed
+from torchdropout.study.config import CompareConfig
+from torchdropout.study.datasets import Dataset, Inputs, prepare
+from torchdropout.study.datasets.prepare import Preparation
+from torchdropout.study.metrics import Metrics, Split
+from torchdropout.study.models import build
+from torchdropout.study.protocol import Fold, Indices, RandomState
+from torchdropout.study.training import Epoch, train
+
+FLAT = 0.02  # a curve has flattened if its last tenth of epochs lowered the loss by less than this part
+
+
+class Diverged(ArithmeticError):
+    """A loss was not finite; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network with what makes its inputs of raw ones and its predictions of its outputs."""
+
+    model: nn.Module
+    preparation: Preparation
+    task: str
+    device: str = "cpu"
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Logits, or standardised predictions, of prepared inputs, on the CPU."""
+        return metrics.outputs(self.model, inputs.to(self.device)).cpu()
+
+    def measure(self, split: Split, variance: float = math.nan) -> Metrics:
+        """The metrics on a part of the data; `variance` is that of a regression's normal."""
+        y, targets = self.outputs(split.inputs), split.targets.cpu()
+        if self.task == "classification":
+            return metrics.classified(y, targets)
+        units = self.preparation.in_units(y), self.preparation.in_units(targets)
+        return metrics.regressed((y, targets), units, variance, self.preparation.target_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a training is about."""
+
+    config: CompareConfig
+    data: Dataset
+    fold: Fold
+    state: RandomState
+
+    def train(self, placed: Placed, part: Indices, curve: list[Epoch]) -> Network:
+        """A network with a method placed in it, trained on a part of the data; finished epochs join `curve`.
+
+        Raises:
+            Diverged: A loss was not finite.
+        """
+        network = self._network(placed, part)
+        training = self._split(network, part)
+        watched = {name: self._split(network, rows) for name, rows in self._watched() if len(rows)}
+        torch.manual_seed(self.state.noise)
+        epochs = train(
+            network.model,
+            training,
+            metrics.loss_of(self.data.task),
+            recipe.of(self.config),
+            measure=lambda model: _losses(network, {"train": training} | watched),
+            order_seed=self.state.order,
+            watched="inner_loss",
+        )
+        for epoch in epochs:
+            curve.append(epoch)
+            if not epoch.finite:
+                raise Diverged(_divergence(epoch, self.config.epochs))
+        return network
+
+    def choose(self, condition: Condition) -> Placed:
+        """The method at the candidate with the lowest loss on the inner validation part, when trained on the rest."""
+        placed = [Placed(condition.method, value) for value in condition.candidates or (None,)]
+        return placed[0] if len(placed) == 1 else min(placed, key=self._inner_loss)
+
+    def measure(self, network: Network) -> dict[str, Metrics]:
+        """The metrics on the part trained on, the fold that was left out and the given test split, where there are."""
+        train_split = self._split(network, self.part)
+        train = network.measure(train_split)
+        variance = train.loss
+        parts = {"train": network.measure(train_split, variance)}
+        if len(self.fold.val):
+            parts["val"] = network.measure(self._split(network, self.fold.val), variance)
+        if self.data.test_targets is not None:
+            test = _prepared(network, self.data.test_inputs, self.data.test_targets)
+            parts["test"] = network.measure(test, variance)
+        return parts
+
+    @property
+    def part(self) -> Indices:
+        """What the final training learns from: all of the fold's training part, but for what may stop it early."""
+        return self.fold.train if self.config.patience is None else self.fold.inner_train
+
+    def _inner_loss(self, placed: Placed) -> float:
+        try:
+            network = self.train(placed, self.fold.inner_train, [])
+        except Diverged:
+            return math.inf
+        return network.measure(self._split(network, self.fold.inner_val)).loss
+
+    def _network(self, placed: Placed, part: Indices) -> Network:
+        data = self.data
+        preparation = prepare.fit(data, part, log_target=self.config.log_target)
+        torch.manual_seed(self.state.parameters)
+        model = build(self.config, preparation.shape, len(data.classes) or 1, placed).to(self.config.device)
+        return Network(model, preparation, data.task, self.config.device)
+
+    def _watched(self) -> list[tuple[str, Indices]]:
+        inner = [] if self.config.patience is None else [("inner", self.fold.inner_val)]
+        return [("val", self.fold.val), *inner]
+
+    def _split(self, network: Network, rows: Indices) -> Split:
+        return _prepared(network, prepare.rows(self.data.inputs, rows), self.data.targets[rows])
+
+
+def flattened(curve: list[Epoch]) -> bool | None:
+    """Whether the loss had stopped falling at the end; None for fewer than ten epochs.
+
+    The loss of the fold that judges, where there is one: that of training may go on to fall for ever.
+    """
+    losses = [epoch.measured.get("val_loss", epoch.measured["train_loss"]) for epoch in curve]
+    tenth = len(losses) // 10
+    if tenth == 0:
+        return None
+    before, last = (sum(part) / tenth for part in (losses[-2 * tenth : -tenth], losses[-tenth:]))
+    return before - last < FLAT * abs(before)
+
+
+def _prepared(network: Network, inputs: Inputs, targets: object) -> Split:
+    preparation, device = network.preparation, network.device
+    return Split(preparation.inputs(inputs).to(device), preparation.targets(targets).to(device))
+
+
+def _losses(network: Network, parts: dict[str, Split]) -> dict[str, float]:
+    """The loss and the score of every part, without what only the end of a run needs."""
+    measured = {}
+    for name, split in parts.items():
+        measured[f"{name}_loss"], measured[f"{name}_score"] = _loss_and_score(network, split)
+    return measured
+
+
+def _loss_and_score(network: Network, split: Split) -> tuple[float, float]:
+    y, targets = metrics.outputs(network.model, split.inputs), split.targets
+    loss = float(metrics.loss_of(network.task)(y, targets))
+    if network.task == "classification":
+        return loss, float((y.argmax(1) == targets).double().mean())
+    units = network.preparation.in_units(y.cpu()), network.preparation.in_units(targets.cpu())
+    return loss, float((units[0].double() - units[1].double()).square().mean().sqrt())
+
+
+def _divergence(epoch: Epoch, epochs: int) -> str:
+    losses = ", ".join(f"{name} {value}" for name, value in epoch.measured.items() if name.endswith("loss"))
+    return f"The loss was not finite after epoch {epoch.epoch} of {epochs}: {losses}."

@@ -1,0 +1,35 @@
+"""Predictions of new examples by the model that a comparison left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from torchdropout.study import refit
+from torchdropout.study.datasets import load_inputs
+
+
+def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
+    """Predict the examples of a file, noise off, with the best model of a comparison.
+
+    Args:
+        folder: What `compare` wrote.
+        path: A table with the columns of the training data (a target among them is not looked at), or an `.npz` file
+            with an array `inputs`.
+
+    Returns:
+        A row per example: `prediction`, and for a classification the probability of every class.
+
+    Raises:
+        StudyError: The folder holds no model, or the file's examples do not fit it.
+    """
+    network, about = refit.load(Path(folder))
+    inputs = load_inputs(path, network.preparation)
+    y = network.outputs(network.preparation.inputs(inputs))
+    if network.task == "regression":
+        return pd.DataFrame({"prediction": network.preparation.in_units(y).numpy()})
+    classes = pd.Series(about["classes"], dtype="object")
+    table = pd.DataFrame({"prediction": classes[y.argmax(1).numpy()].to_numpy()})
+    probabilities = pd.DataFrame(y.softmax(1).numpy(), columns=[f"probability {name}" for name in classes])
+    return pd.concat([table, probabilities], axis=1)
