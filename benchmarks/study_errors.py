@@ -5,7 +5,17 @@ python benchmarks/study_errors.py [--studies 2000]
 Each study draws fresh data and trains a learner in closed form on real folds: the plain one and four methods, two
 seeds each (`tests/study/simulated.py` says what makes them equal). Family-wise error: the share of studies that give
 any of four equal methods a verdict. Power: the share that say "helps" of a method that is better by the points in the
-head, beside three equals. "Uncorrected" is the usual paired t-test over folds, with the same adjustment.
+cell, beside three equals. "Uncorrected" is the usual paired t-test over folds, with the same adjustment.
+
+2,000 studies in every cell, nominal error 5 %, November 2026:
+
+| examples | folds | family-wise error [exact 95 %] | uncorrected | power, blind to 3 | power, blind to none |
+|---:|---:|---:|---:|---:|---:|
+| 300 | 5 × 1 | 1.95 % [1.39, 2.66] | 4.7 % | 4 % at 4.5 points | 12 % at 7.6 points |
+| 300 | 5 × 3 | 1.75 % [1.22, 2.43] | 39.0 % | 13 % at 4.4 points | 51 % at 7.7 points |
+| 1,000 | 5 × 1 | 0.95 % [0.57, 1.48] | 4.6 % | 19 % at 4.6 points | 54 % at 8.1 points |
+| 1,000 | 5 × 3 | 1.45 % [0.97, 2.08] | 39.6 % | 72 % at 4.7 points | 100 % at 8.1 points |
+| 1,000 | 10 × 1 | 0.65 % [0.35, 1.11] | 4.1 % | 40 % at 4.6 points | 91 % at 8.0 points |
 """
 
 from __future__ import annotations
@@ -19,9 +29,9 @@ from _timing import table
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "study"))
-import simulated  # noqa: E402 - found by the line above
+import simulated
 
-from torchdropout.study.statistics import compare_conditions  # noqa: E402
+from torchdropout.study.statistics import compare_conditions
 
 DESIGNS = [(300, 5, 1), (300, 5, 3), (1000, 5, 1), (1000, 5, 3), (1000, 10, 1)]
 BETTER = simulated.BETTER  # the plain network is blind to 6 of 12 coordinates, these to fewer

@@ -56,7 +56,19 @@ def stored(
         curves += [key | each for each in curve]
         bins += [key | each for each in _bins(generator, name)] if task == "classification" else []
     study = _study(labels, task, judge, folds, repeats, seeds, epochs, candidates, test_examples, patience)
-    columns = [*KEY, "p", "std", "status", "reason", "traceback", "epochs", "best_epoch", "flattened", "n_train", "n_judge"]
+    columns = [
+        *KEY,
+        "p",
+        "std",
+        "status",
+        "reason",
+        "traceback",
+        "epochs",
+        "best_epoch",
+        "flattened",
+        "n_train",
+        "n_judge",
+    ]
     columns += [*FIGURES, "gap", "seconds_per_epoch", "seconds"]
     types = dict.fromkeys([*FIGURES, "p", "std", "gap", "seconds", "seconds_per_epoch"], "float64")
     results = pd.DataFrame(rows, columns=columns).astype(types | {"best_epoch": "Int64", "flattened": "boolean"})
@@ -118,7 +130,12 @@ def _bins(generator, name):
     centres = (np.arange(15) + 0.5) / 15
     tilt = 0.12 - EFFECTS.get(name, 0.0)
     return [
-        {"bin": b, "count": int(3 + 2 * b**2), "confidence": c, "accuracy": float(np.clip(c - tilt * c * (1 - c) * 3, 0, 1))}
+        {
+            "bin": b,
+            "count": int(3 + 2 * b**2),
+            "confidence": c,
+            "accuracy": float(np.clip(c - tilt * c * (1 - c) * 3, 0, 1)),
+        }
         for b, c in enumerate(centres)
         if b > 1
     ]

@@ -30,9 +30,9 @@ class Chart:
     figure: go.Figure
 
 
-def shown(label: str) -> str:
+def shown(label: str, width: int = 18) -> str:
     """A label as Plotly's text: its letters mean themselves, and a long one takes several lines."""
-    lines = textwrap.wrap(label, 18, break_long_words=True) or [label]
+    lines = textwrap.wrap(label, width) or [label]
     return "<br>".join(html.escape(line) for line in lines)
 
 
@@ -42,19 +42,19 @@ def forest(comparisons: list[Comparison], words: Words) -> Chart:
     for verdict, (symbol, colour) in MARKS.items():
         each = [c for c in comparisons if c.verdict == verdict and math.isfinite(c.difference)]
         if each:
-            figure.add_trace(_intervals(each, verdict, symbol, colour, words))
+            figure.add_trace(_intervals(each, each[0].wording, symbol, colour, words))
     for c in comparisons:
         interval = words.interval((c.difference, c.difference_low, c.difference_high), sign=True)
         said += [f"{c.condition}: {interval} {words.differs_in}, {c.wording}"] if c.verdict else []
     compared = [shown(c.condition) for c in comparisons if c.verdict]
     figure.add_vline(x=0, line={"color": f"rgb({GREY})", "width": 1.5})
-    figure.update_xaxes(title=html.escape(f"difference from none, {words.differs_in} ({words.better})"))
+    figure.update_xaxes(title=shown(f"{words.differs_in}, {words.better}", 40))
     _categories(figure, compared)
     title = f"Difference from none in {words.part} {words.score}, with 95 % intervals"
     return Chart(title, f"{title}. {'; '.join(said)}.", figure)
 
 
-def _intervals(each: list[Comparison], verdict: str, symbol: str, colour: str, words: Words) -> go.Scatter:
+def _intervals(each: list[Comparison], name: str, symbol: str, colour: str, words: Words) -> go.Scatter:
     x = [words.scale * c.difference for c in each]
     reach = [words.scale * (c.difference_high - c.difference) for c in each]
     return go.Scatter(
@@ -62,8 +62,13 @@ def _intervals(each: list[Comparison], verdict: str, symbol: str, colour: str, w
         y=[shown(c.condition) for c in each],
         error_x={"type": "data", "array": [0 if math.isnan(r) else r for r in reach], "thickness": 2, "width": 6},
         mode="markers",
-        name=verdict,
-        marker={"symbol": symbol, "size": 13, "color": f"rgb({colour})", "line": {"width": 2}},
+        name=name,
+        marker={
+            "symbol": symbol,
+            "size": 13,
+            "color": f"rgb({colour})",
+            "line": {"width": 2, "color": f"rgb({colour})"},
+        },
         hovertemplate="%{y}: %{x:.4g}<extra></extra>",
     )
 
@@ -82,29 +87,30 @@ def dots(results: pd.DataFrame, column: str, title: str, axis: str, words: Words
         ]
     )
     figure.update_traces(hovertemplate="%{y}: %{x:.4g}<extra></extra>")
-    figure.update_xaxes(title=html.escape(axis))
+    figure.update_xaxes(title=shown(axis, 40))
     _categories(figure, list(dict.fromkeys(results["condition"].map(shown))))
     said = values.groupby(table["condition"], sort=False).mean()
     spoken = "; ".join(f"{label}: {value:.4g}" for label, value in said.items())
     return Chart(title, f"{title}, {axis}, means. {spoken}.", figure)
 
 
-def reliability(calibration: pd.DataFrame, errors: dict[str, float]) -> list[Chart]:
+def reliability(calibration: pd.DataFrame, errors: dict[str, float], labels: list[str]) -> list[Chart]:
     """How often predictions of a confidence are right, one chart per condition."""
-    return [_reliability(str(label), bins, errors[str(label)]) for label, bins in pooled(calibration)]
+    tables = pooled(calibration)
+    return [_reliability(label, tables[label], errors[label]) for label in labels if label in tables]
 
 
-def pooled(calibration: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def pooled(calibration: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The bins of each condition over all of its runs: count, mean confidence, accuracy."""
     weighted = calibration.assign(
         confidence=calibration["confidence"] * calibration["count"],
         accuracy=calibration["accuracy"] * calibration["count"],
     )
-    tables = []
+    tables = {}
     for label, bins in weighted[weighted["count"] > 0].groupby("condition", sort=False):
         sums = bins.groupby("bin")[["count", "confidence", "accuracy"]].sum()
         means = sums[["confidence", "accuracy"]].div(sums["count"], axis=0)
-        tables.append((str(label), sums[["count"]].join(means).reset_index()))
+        tables[str(label)] = sums[["count"]].join(means).reset_index()
     return tables
 
 

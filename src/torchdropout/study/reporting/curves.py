@@ -1,14 +1,13 @@
-"""Learning curves: one small chart per condition, all with the same axes, so that any number of them can be compared."""
+"""Learning curves: one small chart per condition, all with the same axes, so that many can be compared."""
 
 from __future__ import annotations
 
-import html
 import math
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from torchdropout.study.reporting.charts import JUDGED, TRAIN, Chart, lay_out
+from torchdropout.study.reporting.charts import JUDGED, TRAIN, Chart, lay_out, shown
 from torchdropout.study.statistics import OK
 
 MANY = 10  # conditions from which on charts are smaller
@@ -32,11 +31,15 @@ def charts(finished: pd.DataFrame, metric: str, axis: str, *, percent: bool) -> 
 
 
 def finished_runs(results: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of runs that came to their end."""
-    return curves.merge(results.loc[results["status"] == OK, _KEY], on=_KEY)
+    """The epochs of runs that came to their end, conditions in the order of the results."""
+    finished = curves.merge(results.loc[results["status"] == OK, _KEY], on=_KEY)
+    places = {label: place for place, label in enumerate(dict.fromkeys(results["condition"]))}
+    return finished.sort_values("condition", key=lambda labels: labels.map(places), kind="stable")
 
 
-def sampled(finished: pd.DataFrame, metric: str, count: int = 6) -> tuple[list[int], list[tuple[str, str, list[float]]]]:
+def sampled(
+    finished: pd.DataFrame, metric: str, count: int = 6
+) -> tuple[list[int], list[tuple[str, str, list[float]]]]:
     """Some epochs, and by condition and part the mean at each: the curves as a table."""
     last = int(finished["epoch"].max())
     epochs = sorted({max(1, round(last * step / (count - 1))) for step in range(count)} | {1})
@@ -61,7 +64,7 @@ def _chart(label: str, runs: pd.DataFrame, metric: str, axis: str, height: int) 
             figure.add_trace(_line(by_epoch, name, colour, dash))
             said.append(f"{name} {by_epoch['mean'].iloc[0]:.3g} at first, {by_epoch['mean'].iloc[-1]:.3g} at last")
     figure.update_xaxes(title="epoch", rangemode="tozero")
-    figure.update_yaxes(title=html.escape(axis), automargin=True)
+    figure.update_yaxes(title=shown(axis, 26), automargin=True)
     lay_out(figure, height=height, top=10)
     figure.update_layout(showlegend=False)
     return Chart(label, f"{axis} by epoch of {label}: {', '.join(said)}", figure)

@@ -6,6 +6,8 @@ from typing import Any
 
 from torchdropout.study.reporting import words
 
+PREPARED = "Scaling, encoding and imputation were fitted on the training part alone."
+
 
 def paragraphs(study: dict[str, Any]) -> list[str]:
     """What was done, what the numbers are, and what they are not."""
@@ -14,17 +16,23 @@ def paragraphs(study: dict[str, Any]) -> list[str]:
 
 def _data(study: dict[str, Any]) -> str:
     data, config = study["data"], study["config"]
-    kind = f"{len(data['classes'])} classes" if data["classes"] else f"a regression on {config['target'] or 'the target'}"
+    kind = (
+        f"{len(data['classes'])} classes" if data["classes"] else f"a regression on {config['target'] or 'the target'}"
+    )
     split = f", and a given test split of {data['test_examples']:,}" if data["test_examples"] else ""
     found = f"{data['name']}: {data['examples']:,} examples{split}, {data['description']}, {kind}. {data['note']}"
-    logs = " The logarithm of the target was learnt; errors are in the target's own units." if config["log_target"] else ""
-    return f"{found.rstrip()} {_division(study)} Scaling, encoding and imputation were fitted on the training part alone.{logs}"
+    logs = (
+        " The logarithm of the target was learnt; errors are in the target's own units." if config["log_target"] else ""
+    )
+    return f"{found.rstrip()} {_division(study)} {PREPARED}{logs}"
 
 
 def _division(study: dict[str, Any]) -> str:
     config = study["config"]
     if study["judge"] == "test":
-        return "All training examples trained every network; the given test split judged them, and nothing was chosen on it."
+        return (
+            "Every network trained on all training examples; the given test split judged, and nothing was chosen on it."
+        )
     kept = " that keep the proportions of the classes" if study["metric"] == "accuracy" else ""
     anew = f" This was done {config['repeats']} times, divided anew." if config["repeats"] > 1 else ""
     test = " Every run was measured once on the test split, at its end." if study["data"]["test_examples"] else ""
@@ -42,11 +50,12 @@ def _network(study: dict[str, Any]) -> str:
         "mlp": f"Hidden layers of {widths} rectified units.",
         "cnn": "Two 3 × 3 convolutions, each rectified and max-pooled, then a hidden layer of rectified units.",
     }
+    shares = ", and in proportion to a hidden layer's width" if config.get("p_by_width") else ""
     return (
-        f"{networks.get(config['model'], 'The network of ' + config['model'] + '.')} Noise acts on the inputs and after "
-        "hidden activations, never on the output. A drop probability is limited to 0.2 at the inputs and to 0.25 after "
-        "convolutions; a standard deviation is the same everywhere; methods that drop whole feature maps act after "
-        f"convolutions only. Here: {_placements(study)}."
+        f"{networks.get(config['model'], 'The network of ' + config['model'] + '.')} Noise acts on the inputs and "
+        "after hidden activations, never on the output. A drop probability is limited to 0.2 at the inputs and to 0.25 "
+        f"after convolutions{shares}; a standard deviation is the same everywhere; methods that drop whole feature "
+        f"maps act after convolutions only. Here: {_placements(study)}."
     )
 
 
@@ -89,8 +98,8 @@ def _choice(study: dict[str, Any]) -> str:
         return "Every method had one strength, named before the study; nothing was tuned."
     return (
         "Where a method had several strengths, each run trained once with each on four fifths of its training data, "
-        "took the one with the lowest loss on the inner fifth, and trained again on all of it. The part that judges took "
-        "no part in the choice. The plain network has nothing to choose, so a method's figure includes what choosing brings."
+        "took the one with the lowest loss on the inner fifth, and trained again on all of it. The part that judges "
+        "took no part in the choice."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def _content(stored: Stored) -> dict[str, Any]:
         "test_table": sections.test_figures(rows, stored, said),
         "strengths": sections.strengths(stored),
         "falling": sections.unfinished_learning(stored),
-        "bins": sections.bins(stored.calibration) if len(stored.calibration) else None,
+        "bins": sections.bins(stored.calibration, [row.condition for row in rows]) if len(stored.calibration) else None,
         "samples": _samples(stored) if groups else {},
         "failures": results[results["status"] != OK].to_dict("records"),
         "runs": len(results),
@@ -84,20 +85,20 @@ def _content(stored: Stored) -> dict[str, Any]:
     }
 
 
-def _groups(
-    stored: Stored, rows: list[Summary], comparisons: list[Comparison], said: Words
-) -> dict[str, list[Chart]]:
+def _groups(stored: Stored, rows: list[Summary], comparisons: list[Comparison], said: Words) -> dict[str, list[Chart]]:
     """The charts in the order of the page."""
     results, finished = stored.results, curves.finished_runs(stored.results, stored.curves)
-    tested = any(c.difference_low == c.difference_low for c in comparisons)
+    tested = any(math.isfinite(c.difference) for c in comparisons)
     errors = {row.condition: row.metrics["ece"].mean for row in rows}
     score = said.score if said.percent else f"{said.score}, {said.measured_in}"
     return {
         "forest": [charts.forest(comparisons, said)] if tested else [],
-        "loss": curves.charts(finished, "loss", "cross-entropy" if said.percent else "standardised squared error", percent=False),
+        "loss": curves.charts(
+            finished, "loss", "cross-entropy" if said.percent else "standardised squared error", percent=False
+        ),
         "score": curves.charts(finished, "score", score, percent=said.percent),
         "gap": [_dots(results, "gap", "Gap", said.differs_in, said, said.scale)],
-        "reliability": charts.reliability(stored.calibration, errors) if len(stored.calibration) else [],
+        "reliability": charts.reliability(stored.calibration, errors, list(errors)) if len(stored.calibration) else [],
         "nll": [_dots(results, "nll", f"{said.part.capitalize()} NLL", "nats", said)],
         "time": [_dots(results, "seconds_per_epoch", "Time per epoch", "seconds", said)],
     }
@@ -113,7 +114,9 @@ def _samples(stored: Stored) -> dict[str, sections.Table]:
     tables = {}
     for metric, scale, digits in (("loss", 1.0, 4), ("score", said.scale, 2 if said.percent else 4)):
         epochs, rows = curves.sampled(finished, metric)
-        cells = [[f"{label}, {part}", *(fixed(scale * value, digits) for value in values)] for label, part, values in rows]
+        cells = [
+            [f"{label}, {part}", *(fixed(scale * value, digits) for value in values)] for label, part, values in rows
+        ]
         tables[metric] = sections.Table(["condition", *(f"epoch {epoch}" for epoch in epochs)], cells)
     return tables
 

@@ -49,13 +49,13 @@ def conclusion(comparisons: list[Comparison], words: Words) -> str:
     if not compared:
         return "There is nothing to compare: the study needs none, the plain network, and one method besides."
     where = " on this test split" if words.judge == "test" else ""
-    helps, hurts = ([c.condition for c in compared if c.verdict == verdict] for verdict in ("helps", "hurts"))
-    told = [f"{verb}{where}: {', '.join(each)}" for verb, each in (("Helps", helps), ("Hurts", hurts)) if each]
-    rest = len(compared) - len(helps) - len(hurts)
-    if rest:
-        kind = "any" if rest == len(compared) > 1 else f"{rest} of {len(compared)}" if len(compared) > 1 else "the method"
-        told.append(f"No evidence{where} that {kind} differs from none beyond chance")
-    return ". ".join(told) + "."
+    told = []
+    for verdict, said in (("helps", "Helps"), ("hurts", "Hurts"), ("no evidence", "No evidence of a difference")):
+        each = [c.condition for c in compared if c.verdict == verdict]
+        if each:
+            many = f"{len(each)} conditions" if len(each) > 4 and verdict == "no evidence" else ", ".join(each)
+            told.append(f"{said}{where}: {many}.")
+    return " ".join(told)
 
 
 def figures(rows: list[Summary], words: Words) -> Table:
@@ -111,10 +111,11 @@ def unfinished_learning(stored: Stored) -> list[str]:
     return told
 
 
-def bins(calibration: pd.DataFrame) -> Table:
+def bins(calibration: pd.DataFrame, labels: list[str]) -> Table:
     """The reliability charts as a table."""
-    rows = []
-    for label, table in pooled(calibration):
+    rows, tables = [], pooled(calibration)
+    for label in (each for each in labels if each in tables):
+        table = tables[label]
         total = table["count"].sum()
         for each in table.rename(columns={"count": "examples"}).itertuples():
             interval = f"{100 * each.bin / 15:.0f}–{100 * (each.bin + 1) / 15:.0f} %"
@@ -127,7 +128,7 @@ def missing_runs(stored: Stored) -> int:
     """The number of planned runs that the store has not got: of a study that was interrupted."""
     config = stored.study["config"]
     planned = len(stored.study["methods"]) * config["folds"] * config["repeats"] * config["seeds"]
-    return max(0, planned - len(stored.results))
+    return max(0, int(planned) - len(stored.results))
 
 
 def has_plain(stored: Stored) -> bool:

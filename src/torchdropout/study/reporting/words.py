@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class Words:
         mean, low, high = (self.scale * value for value in values)
         digits = self._decimals((high - low) / 2 / self.scale)
         ends = f" [{numbers.fixed(low, digits, sign=sign)}, {numbers.fixed(high, digits, sign=sign)}]"
-        return numbers.fixed(mean, digits, sign=sign) + (ends if low == low else "")
+        return numbers.fixed(mean, digits, sign=sign) + ("" if math.isnan(low) else ends)
 
     @property
     def scale(self) -> float:
