@@ -118,6 +118,7 @@ BROKEN = {
     "long row": ("x,y\n1,2\n\n4,5,6\n", "line 4 must have 2 fields like the first line, found 3"),
     "cut in a quote": ('x,y\n1,"a"\n2,"b', "line 3 must be fields between separators, found: unexpected end of data"),
     "a huge field": ("x,y\n1,2\n1," + "9" * 200_000, "field larger than field limit"),
+    "numbers and a word": ("x,y\n" + "".join(f"{i or 'zero'},{i % 2}\n" for i in range(101)), "'zero' in row 1 is not"),
     "free text": ("x,y\n" + "".join(f"w{i},{i % 2}\n" for i in range(101)), "must have at most 100 different"),
 }  # fmt: skip
 

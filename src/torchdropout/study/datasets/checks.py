@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,13 +67,16 @@ def _check_array(where: str, inputs: npt.NDArray[Any]) -> None:
 def _check_table(where: str, inputs: pd.DataFrame) -> None:
     if not inputs.shape[1]:
         raise StudyError(f"{where}: there must be at least one column besides the target, found none.")
-    names = list(inputs.columns)
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise StudyError(
-            f"{where}: the names of columns must differ, found {repeated[0]!r} {names.count(repeated[0])} times."
-        )
-    for name in names:
+    check_names(where, list(inputs.columns))
+    for name in inputs.columns:
         _check_column(where, name, inputs[name])
+
+
+def check_names(where: str, names: list[str]) -> None:
+    """Raise a `StudyError` if two columns have one name."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise StudyError(f"{where}: the names of columns must differ, found {name!r} {count} times.")
 
 
 def _check_column(where: str, name: str, column: Any) -> None:
@@ -82,7 +86,18 @@ def _check_column(where: str, name: str, column: Any) -> None:
         raise StudyError(f"{where}: column {name!r} must hold a value, found only missing ones; drop it.")
     if column.dtype == object and (levels := column.nunique()) > MOST_LEVELS:
         rule = f"must have at most {MOST_LEVELS} different values to be encoded as categories"
-        raise StudyError(f"{where}: column {name!r} {rule}, found {levels:,}; drop it if it is a name or free text.")
+        raise StudyError(f"{where}: column {name!r} {rule}, found {levels:,}; {_advice(column)}.")
+
+
+def _advice(column: Any) -> str:
+    """What to do about a column of too many categories; in one of numbers and a few words, the words are the cause."""
+    import pandas as pd  # noqa: PLC0415 - half a second that worker processes without tables need not spend
+
+    strange = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
+    if strange.mean() < 0.5:
+        row = int(strange.argmax())
+        return f"if it should hold numbers, {column.iloc[row]!r} in row {row + 1} is not one"
+    return "drop it if it is a name or free text"
 
 
 def _check_targets(where: str, data: Dataset, targets: npt.NDArray[Any]) -> None:

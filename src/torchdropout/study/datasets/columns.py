@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchdropout.study.datasets.checks import check_names
 from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def normalised(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second that worker processes need not spend
 
     names = [str(name) for name in frame.columns]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        found = f"found {repeated[0]!r} {names.count(repeated[0])} times"
-        raise StudyError(f"{where}: the names of columns must differ, {found}.")
+    check_names(where, names)
     columns = [column(frame.iloc[:, index], f"{where}: column {name!r}") for index, name in enumerate(names)]
     return pd.DataFrame(dict(zip(names, columns, strict=True)), index=range(len(frame)))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from torchdropout.study.datasets.checks import check_names
 from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -107,9 +108,7 @@ def _names(first: Row, path: Path) -> Row:
         return [f"column{position}" for position in range(1, len(first) + 1)]
     if "" in first:
         raise StudyError(f"{path}: the first line must name every column, column {first.index('') + 1} has no name.")
-    if repeated := [name for name in first if first.count(name) > 1]:
-        found = f"found {repeated[0]!r} {first.count(repeated[0])} times"
-        raise StudyError(f"{path}: the names of columns must differ, {found}.")
+    check_names(str(path), first)
     return first
 
 

@@ -86,4 +86,5 @@ def importable(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        if str(folder) in sys.path:  # unless the user's code took it out
+            sys.path.remove(str(folder))
