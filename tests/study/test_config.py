@@ -3,7 +3,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from typer.testing import CliRunner
 
 from torchdropout.study import CompareConfig, StudyError, commands, comparison

@@ -7,7 +7,7 @@ import torch
 from torchdropout.study import fitting
 from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import CompareConfig
-from torchdropout.study.fitting import Diverged, Job, flattened
+from torchdropout.study.fitting import DivergedError, Job, flattened
 from torchdropout.study.protocol import divide, random_state
 from torchdropout.study.training import Epoch
 
@@ -83,7 +83,7 @@ def test_one_candidate_is_not_tried(few, monkeypatch):
 def test_a_candidate_that_diverges_is_not_chosen(few, monkeypatch):
     def train(self, placed, part, curve):
         if placed.strength == 0.1:
-            raise Diverged("x")
+            raise DivergedError("x")
         return real(self, placed, part, curve)
 
     real = Job.train
@@ -136,7 +136,7 @@ def test_log_targets_are_judged_in_units(line):
 
 def test_a_loss_that_is_not_finite(few):
     work, curve = job(few, lr=1e30), []
-    with pytest.raises(Diverged, match="The loss was not finite after epoch 1 of 2: train_loss nan"):
+    with pytest.raises(DivergedError, match="The loss was not finite after epoch 1 of 2: train_loss nan"):
         work.train(Placed("none"), work.part, curve)
     assert len(curve) == 1
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_calibration_error_against_a_count_with_numpy(predictions):
     confidence, guess = probability.max(1)
     edges = np.linspace(0, 1, BINS + 1)
     expected = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence.numpy() > low) & (confidence.numpy() <= high)
         if inside.any():
             hits = (guess == targets).numpy()[inside].mean()

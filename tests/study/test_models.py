@@ -89,7 +89,8 @@ def test_examples_that_the_cnn_cannot_take(shape):
 def test_a_factory_places_the_noise(module):
     module(
         "def net(shape, outputs, noise):\n"
-        "    return nn.Sequential(nn.Flatten(), noise('input'), nn.Linear(64, 5), noise('dense'), nn.Linear(5, outputs))"
+        "    hidden = [nn.Linear(64, 5), noise('dense')]\n"
+        "    return nn.Sequential(nn.Flatten(), noise('input'), *hidden, nn.Linear(5, outputs))"
     )
     model = fresh("factories:net", Placed("dropout", 0.5))
     assert [layer.p for layer in model if hasattr(layer, "p")] == [0.2, 0.5]

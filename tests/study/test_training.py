@@ -67,7 +67,7 @@ def test_plain_descent_by_hand():
         with torch.no_grad():
             for number, (parameter, grad) in enumerate(zip(net.parameters(), grads, strict=True)):
                 velocity[number] = 0.9 * velocity.get(number, 0) + grad + 0.1 * parameter
-                parameter -= 0.05 * velocity[number]
+                parameter.sub_(0.05 * velocity[number])
 
     fit(model, weight_decay=0.1)
     by_hand(other, data(), 3, step)

@@ -1,9 +1,10 @@
-"""The main job: every method on the same folds and seeds, each run durable when it is over, then a report and a model."""
+"""The main job: every method on the same folds and seeds, each run durable once over, then a report and a model."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,10 +76,11 @@ def compare(
     """
     if config is not None and settings:
         raise TypeError(f"compare: `config` must stand alone, got {', '.join(settings)} besides.")
-    if config is None:
-        config = _continued(settings) if resume else from_settings(settings)
-    prepared = _prepare(config)
-    store, folder = _resumed(config, prepared) if resume else _new(config, prepared)
+    wanted = config or from_settings((_kept_settings(settings) if resume else {}) | settings)
+    if resume:
+        _check_same(wanted)
+    prepared = _prepare(wanted)
+    store, folder = _opened(prepared) if resume else _new(prepared)
     try:
         _run(prepared, store, folder, watcher or Watcher())
         _refit(prepared, store, folder)
@@ -115,7 +117,8 @@ def _check_model(material: Material, compared: tuple[Condition, ...]) -> None:
             models.check(model, config, preparation.shape, outputs)
 
 
-def _new(config: CompareConfig, prepared: _Prepared) -> tuple[Store, Path]:
+def _new(prepared: _Prepared) -> tuple[Store, Path]:
+    config = prepared.material.config
     name = Path(config.data.partition(":")[0]).stem
     folder = config.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     if (folder / FILE).exists():
@@ -131,30 +134,31 @@ def _new(config: CompareConfig, prepared: _Prepared) -> tuple[Store, Path]:
     return store, folder
 
 
-def _continued(settings: dict[str, Any]) -> CompareConfig:
-    """The settings of the study in the folder, where none are given."""
-    folder = Path(settings.get("out") or "")
-    if not settings.get("out") or not (folder / FILE).exists():
-        raise StudyError(f"compare: --resume needs the folder of a study as --out, got {settings.get('out')}.")
-    store = Store(folder)
-    try:
-        return from_settings(store.study()["config"] | settings)
-    finally:
-        store.close()
+def _kept(folder: Path | str | None) -> dict[str, Any]:
+    """The description of the study that is to go on."""
+    if folder is None or not (Path(folder) / FILE).exists():
+        raise StudyError(f"compare: --resume needs the folder of a study as --out, got {folder}.")
+    with closing(Store(Path(folder))) as store:
+        return store.study()
 
 
-def _resumed(config: CompareConfig, prepared: _Prepared) -> tuple[Store, Path]:
-    if config.out is None or not (config.out / FILE).exists():
-        raise StudyError(f"compare: --resume needs the folder of a study as --out, got {config.out}.")
-    store = Store(config.out)
-    study = store.study()
-    before = from_settings(study["config"])
-    for name in config.numbers_differ(before):
-        was, now = getattr(before, name), getattr(config, name)
-        raise StudyError(f"{config.out}: `{name}` must be that of the study, {was}, got {now}.")
-    if study["data"]["fingerprint"] != prepared.material.data.fingerprint:
+def _kept_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    return dict(_kept(settings.get("out"))["config"])
+
+
+def _check_same(wanted: CompareConfig) -> None:
+    before = from_settings(_kept(wanted.out)["config"])
+    for name in wanted.numbers_differ(before):
+        was, now = getattr(before, name), getattr(wanted, name)
+        raise StudyError(f"{wanted.out}: `{name}` must be that of the study, {was}, got {now}.")
+
+
+def _opened(prepared: _Prepared) -> tuple[Store, Path]:
+    config, data = prepared.material.config, prepared.material.data
+    if _kept(config.out)["data"]["fingerprint"] != data.fingerprint:
         raise StudyError(f"{config.out}: the data must be those of the study, found {config.data} changed since.")
-    return store, config.out
+    folder = Path(str(config.out))
+    return Store(folder), folder
 
 
 def _run(prepared: _Prepared, store: Store, folder: Path, watcher: Watcher) -> None:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torchdropout.study.errors import StudyError
 
@@ -58,7 +58,7 @@ class CompareConfig:
 
     data: str = "digits"
     target: str | None = None
-    task: str | None = None
+    task: Literal["classification", "regression"] | None = None
     log_target: bool = False
     max_examples: int | None = None
     model: str = "mlp"

@@ -15,7 +15,7 @@ import torch
 from torchdropout.study.conditions import Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.datasets import Dataset
-from torchdropout.study.fitting import Diverged, Job, flattened
+from torchdropout.study.fitting import DivergedError, Job, flattened
 from torchdropout.study.metrics import Metrics
 from torchdropout.study.protocol import Fold, Run, random_state
 from torchdropout.study.training import Epoch
@@ -95,7 +95,7 @@ def train_run(run: Run, material: Material) -> Outcome:
         with torch.random.fork_rng(devices=[]):
             _train(run, material, curve, known)
         outcome = Outcome(run, OK)
-    except Diverged as error:
+    except DivergedError as error:
         outcome = Outcome(run, DIVERGED, str(error))
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from torchdropout.study.training import Epoch, train
 FLAT = 0.02  # a curve has flattened if its last tenth of epochs lowered the loss by less than this part
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """A loss was not finite; the message says where."""
 
 
@@ -60,7 +62,7 @@ class Job:
         """A network with a method placed in it, trained on a part of the data; finished epochs join `curve`.
 
         Raises:
-            Diverged: A loss was not finite.
+            DivergedError: A loss was not finite.
         """
         network = self._network(placed, part)
         training = self._split(network, part)
@@ -78,7 +80,7 @@ class Job:
         for epoch in epochs:
             curve.append(epoch)
             if not epoch.finite:
-                raise Diverged(_divergence(epoch, self.config.epochs))
+                raise DivergedError(_divergence(epoch, self.config.epochs))
         return network
 
     def choose(self, condition: Condition) -> Placed:
@@ -107,7 +109,7 @@ class Job:
     def _inner_loss(self, placed: Placed) -> float:
         try:
             network = self.train(placed, self.fold.inner_train, [])
-        except Diverged:
+        except DivergedError:
             return math.inf
         return network.measure(self._split(network, self.fold.inner_val)).loss
 
@@ -139,7 +141,7 @@ def flattened(curve: list[Epoch]) -> bool | None:
     return before - last < FLAT * abs(before)
 
 
-def _prepared(network: Network, inputs: Inputs, targets: object) -> Split:
+def _prepared(network: Network, inputs: Inputs, targets: npt.NDArray[Any]) -> Split:
     preparation, device = network.preparation, network.device
     return Split(preparation.inputs(inputs).to(device), preparation.targets(targets).to(device))
 

@@ -94,10 +94,14 @@ def regressed(
         variance: That of the normal whose likelihood is reported, in standardised units.
         scale: The target's units (of its logarithm, if that is learnt) per standardised one.
     """
-    loss = float(functional.mse_loss(*(value.double() for value in standardised)))
-    rmse = float(functional.mse_loss(*(value.double() for value in in_units)).sqrt())
+    loss = _mean_square(*standardised)
+    rmse = math.sqrt(_mean_square(*in_units))
     nll = 0.5 * (math.log(2 * math.pi * variance) + loss / variance) + math.log(scale) if variance > 0 else None
     return Metrics(loss, rmse=rmse, nll=nll)
+
+
+def _mean_square(y: Tensor, targets: Tensor) -> float:
+    return float(functional.mse_loss(y.double(), targets.double()))
 
 
 def calibration(confidence: Tensor, right: Tensor) -> tuple[Bin, ...]:

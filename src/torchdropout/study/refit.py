@@ -1,4 +1,4 @@
-"""The best method trained on all training data, as files that need no pickle: weights, and how to rebuild the network."""
+"""The best method trained on all training data, as files without pickles: weights, and how to rebuild the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchdropout.study.config import from_settings
 from torchdropout.study.datasets.prepare import Preparation
 from torchdropout.study.errors import StudyError
 from torchdropout.study.execution import OK, Material
-from torchdropout.study.fitting import Diverged, Job, Network
+from torchdropout.study.fitting import DivergedError, Job, Network
 from torchdropout.study.models import build
 from torchdropout.study.tables import Stored
 from torchdropout.study.training import Epoch
@@ -51,7 +51,7 @@ def write(material: Material, condition: Condition, folder: Path) -> dict[str, A
         with torch.random.fork_rng(devices=[]):
             placed = job.choose(condition)
             network = job.train(placed, job.part, curve)
-    except Diverged as error:
+    except DivergedError as error:
         return {"condition": condition.label, "reason": str(error)}
     finally:
         torch.set_num_threads(threads)

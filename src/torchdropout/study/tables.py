@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,8 @@ def read(folder: Path) -> Stored:
     """
     if not (folder / FILE).is_file():
         raise StudyError(f"{folder}: a folder written by `torchdropout compare` must hold {FILE}, found none.")
-    store = Store(folder)
-    try:
+    with closing(Store(folder)) as store:
         study, rows = store.study(), store.rows()
-    finally:
-        store.close()
     rows = _in_order(study, rows)
     return Stored(folder, study, _results(study, rows), _curves(study, rows), _calibration(study, rows))
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,14 +95,14 @@ class _Step:
         )
         self.device = next(model.parameters()).device.type
         self.dtype = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.autocast]
-        self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype is torch.float16)  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype is torch.float16)
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
             loss = self._loss(inputs, targets)
         if self.scaler.is_enabled():
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
@@ -128,7 +129,7 @@ class _Step:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    settings: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=0.9, **settings)
     return (torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam)(model.parameters(), **settings)
