@@ -146,6 +146,13 @@ def test_curves_that_had_not_flattened_are_named(page):
     assert "would gain from more epochs" not in page(epochs=5).text  # too few to tell
 
 
+def test_a_few_curves_that_had_not_flattened_are_no_news(page):
+    def mostly_flat(stored):
+        stored.results["flattened"] = stored.results["fold"] > 1
+
+    assert "would gain" not in page(mostly_flat).text
+
+
 def test_a_run_that_stopped_early_does_not_ask_for_more_epochs(page):
     def stopped(stored):
         stored.results["epochs"] = 12

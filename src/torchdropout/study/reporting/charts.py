@@ -121,8 +121,8 @@ def _reliability(label: str, bins: pd.DataFrame, error: float) -> Chart:
     bin_marks = go.Scatter(
         x=list(bins["confidence"]),
         y=list(bins["accuracy"]),
-        mode="lines+markers",
-        line={"color": f"rgb({ORANGE})", "width": 1.5},
+        mode="markers",
+        cliponaxis=False,
         marker={"size": sizes, "color": f"rgb({ORANGE})", "line": {"width": 0}},
         text=text,
         hovertemplate="confidence %{x:.1%}, right %{y:.1%}, %{text}<extra></extra>",

@@ -53,7 +53,7 @@ def conclusion(comparisons: list[Comparison], words: Words) -> str:
     for verdict, said in (("helps", "Helps"), ("hurts", "Hurts"), ("no evidence", "No evidence of a difference")):
         each = [c.condition for c in compared if c.verdict == verdict]
         if each:
-            many = f"{len(each)} conditions" if len(each) > 4 and verdict == "no evidence" else ", ".join(each)
+            many = f"{len(each)} conditions" if len(each) > 4 and verdict == "no evidence" else "; ".join(each)
             told.append(f"{said}{where}: {many}.")
     return " ".join(told)
 
@@ -101,12 +101,12 @@ def strengths(stored: Stored) -> Table | None:
 
 
 def unfinished_learning(stored: Stored) -> list[str]:
-    """The conditions whose training curves still fell when the epochs ran out, with the number of such runs."""
+    """The conditions whose training curves mostly still fell when the epochs ran out, with the number of such runs."""
     results, last = stored.results, stored.study["config"]["epochs"]
     told = []
     for label, runs in results[results["status"] == OK].groupby("condition", sort=False):
         falling = runs[(runs["flattened"].fillna(True).astype(bool).eq(False)) & (runs["epochs"] >= last)]
-        if len(falling):
+        if len(falling) * 2 > len(runs):
             told.append(f"{label} ({len(falling)} of {len(runs)} runs)")
     return told
 
