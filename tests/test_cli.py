@@ -208,3 +208,24 @@ def test_importing_the_command_line_does_not_import_plotting():
         "import sys, torchdropout.study.commands; print([m for m in ('plotly', 'pandas') if m in sys.modules])"
     )
     assert ended.stdout == "[]\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+@pytest.mark.parametrize(("limit", "what"), [(60_000, "study.sqlite"), (1_000_000, "there")])
+def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, limit, what):
+    """A limit on the size of files fails like a full disk: for the store first, or later for the model."""
+    words = ["compare", "digits", "--methods", "none", "--folds", "12", "--epochs", "30", "--widths", "16"]
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+        f"sys.argv = {['torchdropout', *words, '--seeds', '2', '--jobs', '1', '--out', str(tmp_path / 'there')]};"
+        "from torchdropout.cli import main; main()"
+    )
+    ended = process(code)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert what in last
+    kept = [line for line in ended.stderr.splitlines() if line.split("/")[0].isdecimal()]
+    assert len(study.read(tmp_path / "there").results) == len(kept) > 0

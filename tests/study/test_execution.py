@@ -5,8 +5,9 @@ import torch
 
 from torchdropout.study import fitting
 from torchdropout.study.conditions import Condition
-from torchdropout.study.execution import DIVERGED, FAILED, OK, Listener, Outcome, execute, train_run
+from torchdropout.study.execution import Listener, Outcome, execute, train_run
 from torchdropout.study.protocol import Run, plan
+from torchdropout.study.status import DIVERGED, FAILED, OK
 from torchdropout.study.training import Epoch
 
 NO_SUCH_FOLD = 9

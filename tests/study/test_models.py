@@ -104,13 +104,16 @@ def test_a_factory_places_the_noise(module):
     [
         (
             "def net(shape, outputs, noise): raise KeyError('x')",
-            "must return a network for inputs of 1 x 8 x 8, found Key",
+            "must return a network for inputs of 1 x 8 x 8, it raised Key",
         ),
         ("def net(shape, outputs, noise): return 3", "must return a torch.nn.Module, got int"),
-        ("def net(shape, outputs, noise): return noise('hidden')", "found ValueError: noise: `site` must be one of"),
-        ("def other(): pass", "`model` must name a function as module:factory, got 'factories:net': found Attribute"),
-        ("1 /", "`model` must name a function as module:factory, got 'factories:net': found SyntaxError"),
-        ("net = None", "found TypeError"),
+        (
+            "def net(shape, outputs, noise): return noise('hidden')",
+            "it raised ValueError: noise: `site` must",
+        ),
+        ("def other(): pass", "factories:net: 'net' must be a function"),
+        ("1 /", "factories:net: module 'factories' must be importable, it raised SyntaxError"),
+        ("net = None", "factories:net: 'net' must be a function"),
     ],
 )
 def test_a_factory_that_fails(module, text, sentence):
@@ -122,7 +125,7 @@ def test_a_factory_that_fails(module, text, sentence):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        (nn.Linear(5, 10), r"must accept inputs of shape \(2, 1 x 8 x 8\), found RuntimeError"),
+        (nn.Linear(5, 10), r"must accept inputs of shape \(2, 1 x 8 x 8\), it raised RuntimeError"),
         (nn.Flatten(), r"must return a tensor of shape \(2, 10\) for two examples, got a tensor of shape \(2, 64\)"),
         (nn.Sequential(nn.Flatten(), nn.LSTM(64, 10)), "got tuple"),
     ],
@@ -134,5 +137,5 @@ def test_a_network_that_does_not_fit(model, sentence):
 
 @pytest.mark.parametrize("device", ["cuda:99", "nowhere"])
 def test_a_device_that_is_not_there(device):
-    with pytest.raises(StudyError, match=f"`device` must be one that torch can use here, got '{device}': found "):
+    with pytest.raises(StudyError, match=f"`device` must be one that torch can use here, got '{device}': it raised "):
         check(nn.Linear(64, 10), CompareConfig(device=device), IMAGE, 10)

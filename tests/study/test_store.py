@@ -5,9 +5,10 @@ import pytest
 
 from torchdropout.study import StudyError
 from torchdropout.study.conditions import Condition, Placed
-from torchdropout.study.execution import FAILED, OK, Outcome
+from torchdropout.study.execution import Outcome
 from torchdropout.study.metrics import Bin, Metrics
 from torchdropout.study.protocol import Run
+from torchdropout.study.status import FAILED, OK
 from torchdropout.study.store import FILE, Store
 from torchdropout.study.training import Epoch
 

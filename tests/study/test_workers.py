@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from torchdropout.study.conditions import Condition
-from torchdropout.study.execution import FAILED, OK, Listener
+from torchdropout.study.execution import Listener
 from torchdropout.study.protocol import Run, plan
+from torchdropout.study.status import FAILED, OK
 from torchdropout.study.workers import DIED, execute
 
 

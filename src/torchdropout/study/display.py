@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from torchdropout.study.comparison import Watcher
-from torchdropout.study.execution import OK, Outcome
+from torchdropout.study.execution import Outcome
 from torchdropout.study.metrics import Metrics
 from torchdropout.study.protocol import Run
 from torchdropout.study.statistics import Comparison, compare_conditions
+from torchdropout.study.status import OK
 from torchdropout.study.tables import Stored
 
 

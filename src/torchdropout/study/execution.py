@@ -18,9 +18,8 @@ from torchdropout.study.datasets import Dataset
 from torchdropout.study.fitting import DivergedError, Job, flattened
 from torchdropout.study.metrics import Metrics
 from torchdropout.study.protocol import Fold, Run, random_state
+from torchdropout.study.status import DIVERGED, FAILED, OK
 from torchdropout.study.training import Epoch
-
-OK, FAILED, DIVERGED = "ok", "failed", "diverged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +11,7 @@ from torch import Tensor, nn
 from torchdropout.study.conditions import MakeNoise, Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.errors import StudyError
+from torchdropout.study.named import importable, raised, resolve
 
 MAPS = (16, 32)
 DENSE = 128
@@ -66,7 +63,7 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int) -
             y = y.cpu() if isinstance(y, Tensor) else y
     except Exception as error:
         raise StudyError(
-            f"{name}: the model must accept inputs of shape (2, {_sizes(shape)}), {_told(error)}"
+            f"{name}: the model must accept inputs of shape (2, {_sizes(shape)}), {raised(error)}"
         ) from error
     if not isinstance(y, Tensor) or y.shape != (2, outputs):
         found = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
@@ -80,7 +77,7 @@ def _moved(model: nn.Module, device: str) -> nn.Module:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without the device
         raise StudyError(
-            f"compare: `device` must be one that torch can use here, got {device!r}: {_told(error)}"
+            f"compare: `device` must be one that torch can use here, got {device!r}: {raised(error)}"
         ) from error
 
 
@@ -130,33 +127,16 @@ def _cnn(shape: Shape, outputs: int, noise: MakeNoise) -> Parts:
 
 
 def _made(name: str, shape: Shape, outputs: int, noise: MakeNoise) -> nn.Module:
-    factory = _factory(name)
-    try:
-        model = factory(shape, outputs, noise)
-    except Exception as error:
-        raise StudyError(
-            f"{name}: the factory must return a network for inputs of {_sizes(shape)}, {_told(error)}"
-        ) from error
+    with importable(Path.cwd()):
+        factory = resolve(name)
+        try:
+            model = factory(shape, outputs, noise)
+        except Exception as error:
+            what = f"a network for inputs of {_sizes(shape)}"
+            raise StudyError(f"{name}: the factory must return {what}, {raised(error)}.") from error
     if not isinstance(model, nn.Module):
         raise StudyError(f"{name}: the factory must return a torch.nn.Module, got {type(model).__name__}.")
     return model
-
-
-def _factory(name: str) -> Callable[..., Any]:
-    module, _, attribute = name.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise StudyError(
-            f"compare: `model` must name a function as module:factory, got {name!r}: {_told(error)}"
-        ) from error
-    return found
-
-
-def _told(error: Exception) -> str:
-    return f"found {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
 
 
 def _sizes(shape: Shape) -> str:

@@ -15,9 +15,10 @@ from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import from_settings
 from torchdropout.study.datasets.prepare import Preparation
 from torchdropout.study.errors import StudyError
-from torchdropout.study.execution import OK, Material
+from torchdropout.study.execution import Material
 from torchdropout.study.fitting import DivergedError, Job, Network
 from torchdropout.study.models import build
+from torchdropout.study.status import OK
 from torchdropout.study.tables import Stored
 from torchdropout.study.training import Epoch
 

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special  # type: ignore[import-untyped]
 
+from torchdropout.study.status import OK
+
 Metric = Literal["accuracy", "rmse"]
 Judge = Literal["val", "test"]
 Verdict = Literal["helps", "hurts", "no evidence", ""]
 
 Values = npt.NDArray[np.float64]
 
-OK = "ok"  # the status of a run that came to its end
 PLAIN = "none"  # the method every other one is compared with
 LEVEL = 0.05
 UNITS: dict[Judge, list[str]] = {"val": ["repeat", "fold"], "test": ["seed"]}

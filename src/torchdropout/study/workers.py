@@ -14,8 +14,9 @@ from types import TracebackType
 
 import torch
 
-from torchdropout.study.execution import FAILED, Listener, Material, Outcome, train_run
+from torchdropout.study.execution import Listener, Material, Outcome, train_run
 from torchdropout.study.protocol import Run
+from torchdropout.study.status import FAILED
 
 DIED = "The worker process of this run died (killed, or out of memory)."
 _PRELOAD = ["torchdropout.study.workers", "sklearn.model_selection", "pandas"]

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from torchdropout.study.reporting.charts import JUDGED, TRAIN, Chart, lay_out, shown
-from torchdropout.study.statistics import OK
+from torchdropout.study.status import OK
 
 MANY = 10  # conditions from which on charts are smaller
 _KEY = ["condition", "repeat", "fold", "seed"]

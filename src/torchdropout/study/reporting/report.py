@@ -19,7 +19,8 @@ from torchdropout.study.reporting.charts import Chart
 from torchdropout.study.reporting.numbers import fixed
 from torchdropout.study.reporting.summary import Summary, column, summarise
 from torchdropout.study.reporting.words import Words
-from torchdropout.study.statistics import OK, Comparison, compare_conditions
+from torchdropout.study.statistics import Comparison, compare_conditions
+from torchdropout.study.status import OK
 
 if TYPE_CHECKING:
     from torchdropout.study.tables import Stored

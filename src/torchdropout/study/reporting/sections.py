@@ -11,7 +11,8 @@ from torchdropout.study.reporting import numbers
 from torchdropout.study.reporting.charts import pooled
 from torchdropout.study.reporting.summary import Figure, Summary
 from torchdropout.study.reporting.words import Words
-from torchdropout.study.statistics import OK, PLAIN, Comparison
+from torchdropout.study.statistics import PLAIN, Comparison
+from torchdropout.study.status import OK
 
 if TYPE_CHECKING:
     from torchdropout.study.tables import Stored

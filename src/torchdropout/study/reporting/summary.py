@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from torchdropout.study.reporting import numbers
-from torchdropout.study.statistics import OK, UNITS, Judge, Metric
+from torchdropout.study.statistics import UNITS, Judge, Metric
+from torchdropout.study.status import OK
 
 COLUMNS = {
     "train": "train_{metric}",

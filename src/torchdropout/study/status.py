@@ -1,0 +1,3 @@
+"""What can become of a run."""
+
+OK, FAILED, DIVERGED = "ok", "failed", "diverged"
