@@ -129,16 +129,15 @@ def _new(prepared: _Prepared) -> tuple[Store, Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"{folder}: --out must name a folder that can be written, found: {error.strerror}.") from error
-    store = Store(folder)
-    store.create(prepared.description | {"config": placed_in(config, folder).to_json()})
-    return store, folder
+    study = prepared.description | {"config": placed_in(config, folder).to_json()}
+    return Store.create(folder, study), folder
 
 
 def _kept(folder: Path | str | None) -> dict[str, Any]:
     """The description of the study that is to go on."""
     if folder is None or not (Path(folder) / FILE).exists():
         raise StudyError(f"compare: --resume needs the folder of a study as --out, got {folder}.")
-    with closing(Store(Path(folder))) as store:
+    with closing(Store.open(Path(folder))) as store:
         return store.study()
 
 
@@ -158,7 +157,7 @@ def _opened(prepared: _Prepared) -> tuple[Store, Path]:
     if _kept(config.out)["data"]["fingerprint"] != data.fingerprint:
         raise StudyError(f"{config.out}: the data must be those of the study, found {config.data} changed since.")
     folder = Path(str(config.out))
-    return Store(folder), folder
+    return Store.open(folder), folder
 
 
 def _run(prepared: _Prepared, store: Store, folder: Path, watcher: Watcher) -> None:

@@ -7,9 +7,10 @@ synchronisation, so a process that is killed, or a machine that loses power, lea
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,39 +47,51 @@ Key = tuple[str, int, int, int]
 
 
 class Store:
-    """The open store of a folder.
+    """An open store.
 
     Raises:
         StudyError: From every method: the file cannot be read or written. What was stored before stays.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        with self._told():
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _told(self.path):
             self._connection = sqlite3.connect(self.path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
 
-    def create(self, study: dict[str, Any]) -> None:
-        """Make the tables of a new study and keep its description, all or nothing."""
-        with self._told(), self._transaction():
-            for statement in _CREATE:
-                self._connection.execute(statement)
-            self._describe({"format": FORMAT} | study)
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """The store of a study that was begun."""
+        return cls(folder / FILE)
+
+    @classmethod
+    def create(cls, folder: Path, study: dict[str, Any]) -> Store:
+        """The store of a new study, which appears with its description in it or not at all."""
+        new = folder / f"{FILE}.new"
+        with _told(new):
+            for left in (new, folder / f"{new.name}-wal", folder / f"{new.name}-shm"):
+                left.unlink(missing_ok=True)  # of a process that was killed here
+            with closing(cls(new)) as store, store._transaction():
+                for statement in _CREATE:
+                    store._connection.execute(statement)
+                store._describe({"format": FORMAT} | study)
+            os.replace(new, folder / FILE)
+        return cls.open(folder)
 
     def describe(self, **values: Any) -> None:
         """Keep more of the study's description, or replace some of it."""
-        with self._told(), self._transaction():
+        with _told(self.path), self._transaction():
             self._describe(values)
 
     def record(self, outcome: Outcome) -> None:
         """Keep a run."""
-        with self._told():
+        with _told(self.path):
             self._connection.execute(_INSERT, _row(outcome))
 
     def study(self) -> dict[str, Any]:
         """The description."""
-        with self._told():
+        with _told(self.path):
             rows = self._connection.execute("SELECT name, value FROM study").fetchall()
         study = {name: json.loads(value) for name, value in rows}
         if study.get("format") != FORMAT:
@@ -87,12 +100,12 @@ class Store:
 
     def keys(self) -> set[Key]:
         """The runs that are over."""
-        with self._told():
+        with _told(self.path):
             return set(self._connection.execute("SELECT condition, repeat, fold, seed FROM runs"))
 
     def rows(self) -> list[dict[str, Any]]:
         """Every run, in the order in which they ended."""
-        with self._told():
+        with _told(self.path):
             values = self._connection.execute("SELECT * FROM runs ORDER BY rowid").fetchall()
         return [dict(zip(_COLUMNS, row, strict=True)) for row in values]
 
@@ -115,14 +128,14 @@ class Store:
             raise
         self._connection.execute("COMMIT")
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StudyError(
-                f"{self.path}: the store must be a file that can be read and written, found: {error}."
-            ) from error
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        found = getattr(error, "strerror", None) or error
+        raise StudyError(f"{path}: the store must be a file that can be read and written, found: {found}.") from error
 
 
 def _row(outcome: Outcome) -> tuple[Any, ...]:

@@ -46,7 +46,7 @@ def read(folder: Path) -> Stored:
     """
     if not (folder / FILE).is_file():
         raise StudyError(f"{folder}: a folder written by `torchdropout compare` must hold {FILE}, found none.")
-    with closing(Store(folder)) as store:
+    with closing(Store.open(folder)) as store:
         study, rows = store.study(), store.rows()
     rows = _in_order(study, rows)
     return Stored(folder, study, _results(study, rows), _curves(study, rows), _calibration(study, rows))
