@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from sklearn import metrics as sk
 from torch import nn
 
 from torchdropout.study.metrics import BINS, calibration, classified, outputs, regressed
@@ -17,12 +16,17 @@ def predictions():
     return 2 * torch.randn(500, 4, generator=generator), torch.randint(4, (500,), generator=generator)
 
 
-def test_classification_agrees_with_scikit_learn(predictions):
-    logits, targets = predictions
-    found = classified(logits, targets)
-    assert found.accuracy == pytest.approx(sk.accuracy_score(targets, logits.argmax(1)), rel=1e-12)
-    assert found.loss == found.nll == pytest.approx(sk.log_loss(targets, logits.double().softmax(1)), rel=1e-5)
+def test_classification_by_hand():
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.25, 0.25]]))
+    found = classified(logits, torch.tensor([0, 2, 0]))
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.loss == found.nll == pytest.approx(-(math.log(0.7) + math.log(0.3) + math.log(0.5)) / 3, rel=1e-6)
+    assert found.ece == pytest.approx((0.3 + 0.6 + 0.5) / 3, rel=1e-6)  # a bin for each
     assert found.rmse is None
+
+
+def test_a_sure_and_wrong_prediction_has_its_full_price():
+    assert classified(torch.tensor([[0.0, 500.0]]), torch.tensor([0])).nll == pytest.approx(500.0)
 
 
 def test_calibration_error_by_hand():
@@ -53,14 +57,14 @@ def test_a_bin_for_confidence_zero_and_one():
     assert [b.bin for b in bins] == [0, BINS - 1]
 
 
-def test_regression_agrees_with_scikit_learn_and_scipy():
+def test_regression_by_hand_and_by_scipy():
     rng = np.random.default_rng(3)
     y, targets = rng.normal(size=(50, 1)), rng.normal(size=(50, 1))
     scale, shift, variance = 3.0, 10.0, 0.7
     units = [torch.from_numpy(value * scale + shift)[:, 0] for value in (y, targets)]
     found = regressed((torch.from_numpy(y), torch.from_numpy(targets)), (units[0], units[1]), variance, scale)
-    assert found.loss == pytest.approx(sk.mean_squared_error(targets, y))
-    assert found.rmse == pytest.approx(sk.root_mean_squared_error(units[1], units[0]))
+    assert found.loss == pytest.approx(((y - targets) ** 2).mean())
+    assert found.rmse == pytest.approx(3 * math.sqrt(((y - targets) ** 2).mean()))
     normal = stats.norm(loc=units[0], scale=scale * math.sqrt(variance))
     assert found.nll == pytest.approx(-normal.logpdf(units[1]).mean())
     assert (found.accuracy, found.ece, found.bins) == (None, None, ())

@@ -19,7 +19,7 @@ from torchdropout.study.protocol import Run
 from torchdropout.study.status import FAILED
 
 DIED = "The worker process of this run died (killed, or out of memory)."
-_PRELOAD = ["torchdropout.study.workers", "sklearn.model_selection", "pandas"]
+_PRELOAD = ["torchdropout.study.workers", "sklearn.metrics", "sklearn.preprocessing", "pandas"]
 
 
 def execute(runs: list[Run], material: Material, listener: Listener, count: int) -> None:
