@@ -40,6 +40,12 @@ REFUSED = {
     "missing files": (["mnist", "--data-dir", "nowhere"], "nowhere: there must be a file train-images-idx3-ubyte"),
     "widths not numbers": (["--widths", "a,b"], "`widths` must be numbers separated by commas, got 'a,b'"),
     "nothing to resume": (["--resume"], "--resume needs the folder of a study as --out, got None"),
+    "a folder that cannot be": (
+        ["--out", "/dev/null/x"],
+        "--out must name a folder that can be written, found: Not a dir",
+    ),
+    "no factory": (["--model", "nowhere:net"], "nowhere:net: module 'nowhere' must be importable"),
+    "no device": (["--device", "nowhere"], "`device` must be one that torch can use here, got 'nowhere'"),
     "no examples": (["--max-examples", "0"], "`max_examples` must be at least 1, got 0"),
 }
 
