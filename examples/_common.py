@@ -15,6 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 VARIABLE = "TORCHDROPOUT_DATA"
 
@@ -79,9 +80,34 @@ def data_dir() -> Path | None:
     return Path(named) if named else None
 
 
-def needs_data(what: str) -> NoReturn:
-    """Say in one sentence which files are missing, and end with 2."""
-    print(f"error: this example needs {what}: set {VARIABLE} to a folder that holds it.", file=sys.stderr)
+def images(name: str, examples: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training images and labels, test images and labels of `mnist` or `fashion-mnist`: pixels from 0 to 1, in rows.
+
+    Ends the program with 2 and one sentence if TORCHDROPOUT_DATA names no folder that holds the files.
+
+    Args:
+        name: `mnist` or `fashion-mnist`.
+        examples: How many training images to keep, drawn at random but always the same; all if None.
+    """
+    import torch  # noqa: PLC0415 - two seconds that the examples in NumPy need not spend
+
+    from torchdropout.study import StudyError, load_data  # noqa: PLC0415 - as above
+
+    if data_dir() is None:
+        _refuse(f"this example needs the files of {name}: set {VARIABLE} to a folder that holds {name}/.")
+    try:
+        data = load_data(name, max_examples=examples)
+    except StudyError as error:
+        _refuse(str(error))
+    pixels = (torch.from_numpy(part).flatten(1).float() / 255 for part in (data.inputs, data.test_inputs))
+    labels = (torch.from_numpy(part) for part in (data.targets, data.test_targets))
+    train, test = pixels
+    train_labels, test_labels = labels
+    return train, train_labels, test, test_labels
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)
 
 
