@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _common import BLUE, ORANGE, Finding, parse, pyplot, save, show
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from torchdropout.study import Stored, compare, predict
 
@@ -88,6 +89,10 @@ def draw(folds: pd.DataFrame, log_price: np.ndarray, predicted: np.ndarray, path
     ends = np.exp([log_price.min(), log_price.max()]) / 1e3
     right.plot(ends, ends, "--", color=ORANGE)
     right.set(xscale="log", yscale="log", xlabel="price, thousands", ylabel="predicted, thousands")
+    for axis in (right.xaxis, right.yaxis):
+        axis.set_major_locator(FixedLocator([25, 50, 100, 200, 400, 800]))
+        axis.set_major_formatter("{x:.0f}")
+        axis.set_minor_locator(NullLocator())
     right.set_title("houses that nothing had seen")
     save(figure, path)
 

@@ -2,11 +2,12 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from torchdropout import catalog, cli, study
+from torchdropout import catalog, cli, examples, study
 from torchdropout._version import __version__
 from torchdropout.study import datasets, execution
 
@@ -235,3 +236,21 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, limit, what):
     assert what in last
     kept = [line for line in ended.stderr.splitlines() if line.split("/")[0].isdecimal()]
     assert len(study.read(tmp_path / "there").results) == len(kept) > 0
+
+
+def test_experiments_are_listed_and_run(run, monkeypatch):
+    finding = examples._module("_common").Finding("a", "b", "c", holds=False)
+    monkeypatch.setattr(
+        examples, "run", lambda name, small, out: [replace(finding, holds=name == "ridge"), finding][:1]
+    )
+    assert run("example")[1].split() == examples.names()
+    assert run("example", "ridge", "--small")[0] == 0
+    code, out, _ = run("example", "polynomials")
+    assert code == 1
+    assert "DOES NOT HOLD" in out
+
+
+def test_an_unknown_experiment(run):
+    code, _, errors = run("example", "polynomal")
+    assert code == 2
+    assert "Did you mean 'polynomials'?" in errors

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-_NEEDED = ("typer", "rich", "sklearn", "pandas", "pyarrow", "plotly", "jinja2", "markupsafe", "scipy", "safetensors")
+_STUDY = ("typer", "rich", "sklearn", "pandas", "pyarrow", "plotly", "jinja2", "markupsafe", "scipy", "safetensors")
+_EXTRA = dict.fromkeys(_STUDY, "study") | {"matplotlib": "plots"}
 
 
 def main() -> None:
@@ -23,9 +24,10 @@ def main() -> None:
 
 
 def _refuse_without_extra(error: ModuleNotFoundError) -> None:
-    if error.name is None or error.name.partition(".")[0] not in _NEEDED:
+    extra = _EXTRA.get((error.name or "").partition(".")[0])
+    if extra is None:
         raise error
-    _refuse(f"the command line needs {error.name}: pip install 'torchdropout[study]'")
+    _refuse(f"the command line needs {error.name}: pip install 'torchdropout[{extra}]'")
 
 
 def _refuse(sentence: str) -> None:

@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(data_app, name="data")
+show_app = typer.Typer(help="Figures.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(show_app, name="show")
 
 
 def _print_version(wanted: bool) -> None:
@@ -135,6 +137,41 @@ def predict(
 def methods(name: Annotated[str | None, typer.Argument(help="One method, shown in full.")] = None) -> None:
     """Print the catalogue of methods, or one of its rows in full."""
     Console().print(catalogue_table.everything() if name is None else catalogue_table.in_full(name))
+
+
+@app.command()
+def example(
+    name: Annotated[str | None, typer.Argument(help="Which; without a name they are listed.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="A reduced size, a few seconds.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder of the figure.")] = Path("runs/examples"),
+) -> None:
+    """Run a textbook experiment: what is expected, what was measured, and a figure.
+
+    The exit code is 1 if a measurement does not meet its expectation.
+    """
+    from torchdropout import examples  # noqa: PLC0415
+
+    if name is None:
+        typer.echo("\n".join(examples.names()))
+        return
+    try:
+        findings = examples.run(name, small, out)
+    except examples.UnknownExample as error:
+        raise StudyError(str(error)) from error
+    examples.show(findings)
+    if not all(finding.holds for finding in findings):
+        raise typer.Exit(1)
+
+
+@show_app.command()
+def activations(
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("activations.png"),
+) -> None:
+    """Draw every activation function of the from-scratch network with its derivative."""
+    from torchdropout.scratch import draw_activations  # noqa: PLC0415
+
+    draw_activations(out)
+    typer.echo(f"figure: {out}")
 
 
 @data_app.command()
