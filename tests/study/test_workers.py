@@ -40,6 +40,20 @@ def test_only_the_run_that_kills_its_process_is_lost(material):
     assert [outcome.reason for outcome in told if outcome.status == FAILED] == [DIED]
 
 
+def test_a_script_without_its_guard_is_told_so(tmp_path):
+    script = tmp_path / "study.py"
+    script.write_text(
+        "from torchdropout.study import compare\ncompare(epochs=1, folds=2, seeds=1, jobs=2, out='out')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 1
+    told = "torchdropout.study.errors.StudyError: compare: the worker processes must be able to start"
+    assert any(line.startswith(told) for line in ended.stderr.splitlines()), ended.stderr
+    assert "if __name__ == '__main__':" in ended.stderr
+
+
 def children(pid):
     """The live descendants of a process."""
     found = subprocess.run(["ps", "-eo", "pid,ppid,stat"], capture_output=True, text=True, check=True).stdout

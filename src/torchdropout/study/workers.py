@@ -14,11 +14,17 @@ from types import TracebackType
 
 import torch
 
+from torchdropout.study.errors import StudyError
 from torchdropout.study.execution import Listener, Material, Outcome, train_run
 from torchdropout.study.protocol import Run
 from torchdropout.study.status import FAILED
 
 DIED = "The worker process of this run died (killed, or out of memory)."
+NOT_STARTED = (
+    "compare: the worker processes must be able to start, the first one died while it did: a script that trains with "
+    "more than one job needs its `if __name__ == '__main__':`, and the machine room for a copy of the data in each."
+)
+_DEAD = (BrokenProcessPool, BrokenPipeError)  # how the pool, and the pipe to a starting process, say so
 _PRELOAD = ["torchdropout.study.workers", "sklearn.metrics", "sklearn.preprocessing", "pandas"]
 
 
@@ -46,12 +52,12 @@ def execute(runs: list[Run], material: Material, listener: Listener, count: int)
 def _collect(flying: dict[Future[Outcome], Run], listener: Listener) -> list[Run]:
     """Report what is over, and return the runs whose pool broke: with one of them all are."""
     over = [future for future in flying if future.done()]
-    if any(isinstance(future.exception(), BrokenProcessPool) for future in over):
+    if any(isinstance(future.exception(), _DEAD) for future in over):
         over = list(flying)
     lost = []
     for future in over:
         run = flying.pop(future)
-        if isinstance(future.exception(), BrokenProcessPool):
+        if isinstance(future.exception(), _DEAD):
             lost.append(run)
         else:
             listener.on_outcome(future.result())
@@ -62,7 +68,7 @@ def _alone(run: Run, material: Material) -> Outcome:
     with _Crew(material, 1) as crew:
         try:
             return crew.submit(run).result()
-        except BrokenProcessPool:
+        except _DEAD:
             return Outcome(run, FAILED, DIED)
 
 
@@ -84,13 +90,17 @@ class _Crew:
     def submit(self, run: Run) -> Future[Outcome]:
         try:
             return self._executor.submit(_train_in_worker, run)
-        except BrokenProcessPool as error:  # a process died since the last result
+        except _DEAD as error:  # a process died since the last result
             failed: Future[Outcome] = Future()
             failed.set_exception(error)
             return failed
 
     def replace(self) -> None:
-        """Start again, after a process died."""
+        """Start again, after a process died.
+
+        Raises:
+            StudyError: No process can be started.
+        """
         self._stop(at_once=True)
         self._start()
 
@@ -99,6 +109,10 @@ class _Crew:
         self._executor = ProcessPoolExecutor(
             self.count, _context(), initializer=_start_worker, initargs=(self.material, reader)
         )
+        try:
+            self._executor.submit(os.getpid).result()
+        except _DEAD as error:
+            raise StudyError(NOT_STARTED) from error
 
     def _stop(self, *, at_once: bool) -> None:
         if at_once:
