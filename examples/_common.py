@@ -99,8 +99,8 @@ def images(name: str, examples: int | None = None) -> tuple[Tensor, Tensor, Tens
         data = load_data(name, max_examples=examples)
     except StudyError as error:
         _refuse(str(error))
-    pixels = (torch.from_numpy(part).flatten(1).float() / 255 for part in (data.inputs, data.test_inputs))
-    labels = (torch.from_numpy(part) for part in (data.targets, data.test_targets))
+    pixels = (torch.tensor(part).flatten(1).float() / 255 for part in (data.inputs, data.test_inputs))
+    labels = (torch.tensor(part) for part in (data.targets, data.test_targets))
     train, test = pixels
     train_labels, test_labels = labels
     return train, train_labels, test, test_labels
