@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 STUDY := $(VENV)/.study-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo test check format-check format lint types doctest test-browser bench clean
+.PHONY: demo test check format-check format lint types doctest test-browser bench examples clean
 
 demo: $(STUDY)
 	$(BIN)/torchdropout compare digits
@@ -41,6 +41,11 @@ test-browser: $(DEV)
 bench: $(DEV)
 	$(BIN)/python benchmarks/elementwise.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/study.py
+
+# The textbook experiments at full size. Those on images need TORCHDROPOUT_DATA, the folder that holds mnist/ and fashion-mnist/.
+examples: $(DEV)
+	status=0; for name in $$($(BIN)/torchdropout example); do echo "== $$name"; $(BIN)/torchdropout example $$name || status=1; done; exit $$status
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
