@@ -143,11 +143,14 @@ def draw_figure(X, y, ends, paths, out: Path) -> None:
     half = paths["dropout"][0][1] * (steps / steps[0]) ** -0.5
     middle.loglog(steps, half, ":", color="#444444", label="steps to the power -1/2")
     middle.set(xlabel="steps", ylabel="relative distance to the closed form", title="ten runs, their mean")
-    sigmas = np.geomspace(0.02, 0.6, 12)
+    sigmas = np.geomspace(0.01, 1, 13)
     off = np.abs(np.array(bishop(sigmas)) - 1)
     right.loglog(sigmas, off, "o-", color=COLOURS[2], markersize=3, label="tanh network")
     right.loglog(sigmas, off[0] * (sigmas / sigmas[0]) ** 2, ":", color="#444444", label="s²")
     right.set(xlabel="s", ylabel="|growth of the error / (s² f'²) - 1|", title="Gaussian noise as Tikhonov's penalty")
+    middle.set_ylim(5e-4, 0.1)
+    right.yaxis.set_minor_formatter("")
+    middle.yaxis.set_minor_formatter("")
     for axes in (left, middle, right):
         axes.legend(fontsize=8)
     save(figure, out / "ridge.png")
