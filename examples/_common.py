@@ -69,9 +69,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def plus_minus(values: Sequence[float], decimals: int = 2, unit: str = "") -> str:
-    """The mean and its 95 % interval as text: `12.30 ± 0.12 %`."""
+    """The mean and its 95 % interval as text: `12.30 ± 0.12 %`; a single value as it is."""
     mean, half = interval(values)
-    return f"{mean:.{decimals}f} ± {half:.{decimals}f}{unit}"
+    return f"{mean:.{decimals}f}{unit}" if len(values) == 1 else f"{mean:.{decimals}f} ± {half:.{decimals}f}{unit}"
 
 
 def data_dir() -> Path | None:

@@ -224,7 +224,7 @@ def accuracies(found: dict[tuple[str, str], list[Curve]], ranges: dict, small: b
         for way in ("scratch", "concise"):
             values = last(found, name, way)
             what, expected = f"{name}, {way}: test accuracy", f"{low:.2f} to {high:.2f} ({source})"
-            rows.append(Finding(what, expected, spread(values), low <= interval(values)[0] <= high))
+            rows.append(Finding(what, expected, plus_minus(values, 4), low <= interval(values)[0] <= high))
     return rows
 
 
@@ -232,11 +232,7 @@ def same_with_dropout(found: dict[tuple[str, str], list[Curve]]) -> Finding:
     ways = [last(found, "dropout", way) for way in ("scratch", "concise")]
     apart = [a - b for a, b in zip(*ways, strict=True)]
     what = "dropout: test accuracy from scratch less concise"
-    return Finding(what, "0, within 0.03", spread(apart), abs(interval(apart)[0]) < 0.03)
-
-
-def spread(values: list[float]) -> str:
-    return plus_minus(values, 4) if len(values) > 1 else f"{values[0]:.4f} (one seed)"
+    return Finding(what, "0, within 0.03", plus_minus(apart, 4), abs(interval(apart)[0]) < 0.03)
 
 
 if __name__ == "__main__":
