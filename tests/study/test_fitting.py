@@ -180,7 +180,9 @@ def test_noise_starts_from_its_own_seed_whatever_the_network_drew(few, monkeypat
         ([1.0] * 20, True),
         ([1 / n for n in range(1, 21)], False),
         ([5, 4, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1], True),
-        ([1.0] * 9, None),
+        ([1.0] * 3, True),
+        ([3.0, 2.0, 1.0], False),
+        ([1.0], None),
         ([*([1.0] * 10), *np.linspace(1, 2, 10).tolist()], True),
     ],
 )

@@ -16,6 +16,7 @@ from torchdropout.study.comparison import Watcher
 from torchdropout.study.execution import Outcome
 from torchdropout.study.metrics import Metrics
 from torchdropout.study.protocol import Run
+from torchdropout.study.reporting.sections import unfinished_learning
 from torchdropout.study.statistics import Comparison, compare_conditions
 from torchdropout.study.status import OK
 from torchdropout.study.tables import Stored
@@ -110,13 +111,14 @@ def _runs(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def caption(stored: Stored) -> str:
-    """What the table is, in two lines."""
+    """What the table is, and which conditions it is unfair to."""
+    said = "Noise off; mean over folds. Differences are paired by fold and corrected for\n"
+    said += "folds that share data; verdicts are adjusted for several methods (Holm, 5 %)."
     if stored.study["judge"] == "test":
-        return "Noise off. Intervals and verdicts are over seeds, for this test split only."
-    return (
-        "Noise off; mean over folds. Differences are paired by fold and corrected for\n"
-        "folds that share data; verdicts are adjusted for several methods (Holm, 5 %)."
-    )
+        said = "Noise off. Intervals and verdicts are over seeds, for this test split only."
+    if falling := unfinished_learning(stored):
+        said += f"\nStill learning when the epochs ran out, so try more: {', '.join(falling)}."
+    return said
 
 
 def _difference(row: Comparison, percent: bool) -> str:

@@ -20,7 +20,9 @@ from torchdropout.study.models import build
 from torchdropout.study.protocol import Fold, Indices, RandomState
 from torchdropout.study.training import Epoch, train
 
-FLAT = 0.02  # a curve has flattened if its last tenth of epochs lowered the loss by less than this part
+FLAT = (
+    0.02  # a curve has flattened if its last tenth of epochs, or its last one, lowered the loss by less than this part
+)
 
 
 class DivergedError(ArithmeticError):
@@ -129,14 +131,14 @@ class Job:
 
 
 def flattened(curve: list[Epoch]) -> bool | None:
-    """Whether the loss had stopped falling at the end; None for fewer than ten epochs.
+    """Whether the loss had stopped falling at the end; None for a single epoch.
 
     The loss of the fold that judges, where there is one: that of training may go on to fall for ever.
     """
     losses = [epoch.measured.get("val_loss", epoch.measured["train_loss"]) for epoch in curve]
-    tenth = len(losses) // 10
-    if tenth == 0:
+    if len(losses) < 2:
         return None
+    tenth = max(1, len(losses) // 10)
     before, last = (sum(part) / tenth for part in (losses[-2 * tenth : -tenth], losses[-tenth:]))
     return before - last < FLAT * abs(before)
 
