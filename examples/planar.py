@@ -32,6 +32,7 @@ import numpy as np
 from _common import Finding, interval, parse, plus_minus, pyplot, save, show
 
 from torchdropout import scratch
+from torchdropout.scratch import checks
 
 LAYERS, KEEP, LAMBDA = [2, 20, 3, 1], 0.86, 0.7
 METHODS = {"none": {}, "L2": {"lambd": LAMBDA}, "dropout": {"keep_prob": KEEP}, "frozen mask": {"keep_prob": KEEP}}
@@ -55,7 +56,18 @@ def read(path: Path):
     missing = [name for name in ("X", "y", "Xval", "yval") if name not in found]
     if missing:
         sys.exit(_refuse(f"{path} lacks {', '.join(missing)}: expected X (points, 2), y (points, 1), Xval and yval."))
-    return tuple(found[name].T.astype(float) for name in ("X", "y", "Xval", "yval"))
+    X, Y, test_X, test_Y = (found[name].T for name in ("X", "y", "Xval", "yval"))
+    try:
+        return *_checked(X, Y), *_checked(test_X, test_Y)
+    except (ValueError, TypeError) as error:
+        sys.exit(_refuse(f"{path}, examples in columns: {error}"))
+
+
+def _checked(X, Y):
+    X = checks.as_numbers("X", X)
+    if X.shape[0] != LAYERS[0]:
+        raise ValueError(f"X has {X.shape[0]} rows, expected 2: points in the plane.")
+    return X, checks.check_labels(Y, (1, X.shape[1]))
 
 
 def _refuse(sentence: str) -> int:
