@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from torchdropout import examples
 
@@ -91,3 +92,30 @@ def test_an_interval_is_students():
     assert mean == 2
     assert half == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # the 97.5 % quantile of t with two degrees of freedom
     assert COMMON.interval([5.0]) == (5, float("inf"))
+
+
+def test_house_prices_takes_the_pair_of_files_that_the_user_has(tmp_path, monkeypatch):
+    module = examples._module("house_prices")
+    monkeypatch.setenv(COMMON.VARIABLE, str(tmp_path))
+    made = module.tables(False, tmp_path / "out")
+    assert made[0].parent == tmp_path / "out"
+    assert len(made[2]) == 1459
+    own = tmp_path / "house-prices"
+    own.mkdir()
+    for path in made[:2]:
+        path.rename(own / path.name.removeprefix("house_prices_"))
+    assert module.tables(False, tmp_path / "out") == (own / "train.csv", own / "test.csv", None)
+
+
+def test_the_recipe_holds_the_norms_of_hidden_units_and_no_others():
+    module = examples._module("recipe")
+    model = module.network(module.WHOLE)
+    first, *_, last = module.linear_layers(model)
+    with torch.no_grad():
+        first.weight[0] = 1.0
+        first.weight[1] = 1e-3
+        last.weight[0] = 100.0
+    module.hold_norms(model, 2.0)
+    assert first.weight[0].norm() == pytest.approx(2.0, rel=1e-5)
+    assert torch.equal(first.weight[1], torch.full((784,), 1e-3))
+    assert (last.weight[0] == 100).all()
