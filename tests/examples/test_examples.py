@@ -94,19 +94,6 @@ def test_an_interval_is_students():
     assert COMMON.interval([5.0]) == (5, float("inf"))
 
 
-def test_house_prices_takes_the_pair_of_files_that_the_user_has(tmp_path, monkeypatch):
-    module = examples._module("house_prices")
-    monkeypatch.setenv(COMMON.VARIABLE, str(tmp_path))
-    made = module.tables(False, tmp_path / "out")
-    assert made[0].parent == tmp_path / "out"
-    assert len(made[2]) == 1459
-    own = tmp_path / "house-prices"
-    own.mkdir()
-    for path in made[:2]:
-        path.rename(own / path.name.removeprefix("house_prices_"))
-    assert module.tables(False, tmp_path / "out") == (own / "train.csv", own / "test.csv", None)
-
-
 def test_the_recipe_holds_the_norms_of_hidden_units_and_no_others():
     module = examples._module("recipe")
     model = module.network(module.WHOLE)
