@@ -1,6 +1,8 @@
 """Every activation and its derivative against PyTorch's function and autograd."""
 # ruff: noqa: N806 - the names of the classic course
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,14 @@ def test_no_overflow_at_a_thousand(name):
 
 def test_the_derivative_of_relu_at_zero_is_zero():
     assert activations.relu_derivative(np.array([0.0, -0.0])).tolist() == [0.0, 0.0]
+
+
+def test_the_derivative_of_sigmoid_keeps_its_digits_far_out():
+    """exp(-z) / (1 + exp(-z))**2, where 1 - sigmoid(z) has none left."""
+    for z in (-40.0, 40.0, 700.0):
+        small = math.exp(-abs(z))
+        expected = small / (1 + small) ** 2
+        assert float(activations.sigmoid_derivative(np.array(z))) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_softmax_and_its_backward_are_those_of_autograd():

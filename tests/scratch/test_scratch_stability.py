@@ -34,9 +34,9 @@ def test_the_cost_from_z_is_exact_where_the_output_has_rounded(z):
     Z = np.array([[z]])
     A = np.array([[1.0 / (1.0 + math.exp(-z))]])
     expected = z + math.log1p(math.exp(-z))
-    assert scratch.compute_cost(A, np.array([[0]]), Z) == pytest.approx(expected, rel=1e-14)
+    assert scratch.compute_cost(A, np.array([[0]]), Z) == pytest.approx(expected, rel=1e-14, abs=0)
     right = scratch.compute_cost(A, np.array([[1]]), Z)
-    assert right == pytest.approx(math.log1p(math.exp(-z)), rel=1e-14)
+    assert right == pytest.approx(math.log1p(math.exp(-z)), rel=1e-14, abs=0)
 
 
 def test_softmax_cost_from_z_is_exact():
@@ -52,6 +52,12 @@ def test_outputs_of_exactly_0_and_1(output, label):
     with np.errstate(all="raise"):
         cost = scratch.compute_cost(np.array([[output]]), np.array([[label]]))
     assert 0 <= cost < 1e-15 if output == label else 36 < cost < 709
+
+
+def test_the_cost_from_probabilities_keeps_the_digits_it_can():
+    wrong = scratch.compute_cost(np.array([[1.0]]), np.array([[0]]))
+    assert wrong == pytest.approx(53 * math.log(2), rel=1e-12)  # the largest number below 1 is 1 - 2**-53
+    assert scratch.compute_cost(np.array([[1e-20]]), np.array([[0]])) == pytest.approx(1e-20, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize("keep_prob", [1e-3, 1e-12, 1e-300, 5e-324])

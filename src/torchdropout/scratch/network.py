@@ -105,10 +105,10 @@ def compute_cost(A: Any, Y: Any, Z: Array | None = None) -> float:
 
     One output: `-(y log a + (1 - y) log(1 - a))`. Several: `-sum_i y_i log a_i`.
 
-    A probability below about 1e-16 away from 1 is rounded to 1, and its logarithm of `1 - a` is lost. With `Z`, the
-    numbers before the last activation, the cost is computed from them and exact: `log(1 + exp(-z))` for y = 1,
-    `log(1 + exp(z))` for y = 0, and `log(sum_j exp(z_j)) - z_true` for several. Without, a 0 is taken as the smallest
-    positive number, so the cost stays finite.
+    A probability within 1e-16 of 1 is rounded to 1, and `log(1 - a)` is lost. With `Z`, the numbers before the last
+    activation, the cost is computed from them and exact: `log(1 + exp(-z))` for y = 1, `log(1 + exp(z))` for y = 0, and
+    `log(sum_j exp(z_j)) - z_true` for several. Without, 0 is taken as the smallest positive number and 1 as the largest
+    number below it, so the cost stays finite.
 
     Args:
         A: The output, shape (outputs, examples), from 0 to 1.
