@@ -186,6 +186,18 @@ def test_labels_for_one_hot(labels):
     refused("labels must be whole numbers from 0 to 2, and at least one.", lambda: scratch.one_hot(labels, 3))
 
 
-def test_a_learning_rate_that_diverges_is_named():
-    with pytest.raises(FloatingPointError, match=r"no longer finite at iteration \d+: try a smaller learning_rate"):
-        scratch.model(1000 * X, Y, [2, 20, 20, 20, 1], 1e30, 50, lambd=1e6, rng=0)
+@pytest.mark.parametrize(
+    ("rate", "iterations", "message"),
+    [
+        (1e100, 5, "Z is no longer finite at iteration 1: try a smaller learning_rate."),
+        (1e307, 1, "W1 is no longer finite at iteration 1: try a smaller learning_rate."),
+    ],
+)
+def test_a_learning_rate_that_diverges_is_named_even_after_the_last_step(rate, iterations, message):
+    """Never a network of NaN."""
+    with np.errstate(all="raise", under="ignore"):
+        refused(
+            message,
+            lambda: scratch.model(1000 * X, Y, [2, 20, 20, 1], rate, iterations, lambd=1e6, rng=0),
+            FloatingPointError,
+        )

@@ -119,7 +119,7 @@ def model(
 
     Raises:
         ValueError: What is passed in does not fit together; the message says how.
-        FloatingPointError: The cost is no longer a finite number: the learning rate is too large.
+        FloatingPointError: Numbers are no longer finite: the learning rate is too large.
     """
     generator = rng if course_compatible else checks.as_rng(rng)
     if parameters is None:
@@ -130,17 +130,17 @@ def model(
     for iteration in _iterations(num_iterations, progress):
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is told by _check_finite
             A, cache = forward(X, parameters)
-            Z = _check_finite(cache[f"Z{len(layers_dims) - 1}"], iteration)
+            Z = _check_finite("Z", cache[f"Z{len(layers_dims) - 1}"], iteration)
             cost = compute_cost_with_regularization(A, Y, parameters, lambd, norm, Z)
             gradients = add_penalty(backward(X, Y, cache), parameters, lambd, Z.shape[1], norm)
-        parameters = update_parameters(
-            parameters, gradients, learning_rate, momentum=momentum, velocity=velocity, max_norm=max_norm
-        )
+            parameters = update_parameters(
+                parameters, gradients, learning_rate, momentum=momentum, velocity=velocity, max_norm=max_norm
+            )
         if costs is not None:
             costs.append(cost)
         if print_every and iteration % print_every == 0:
             print(f"Cost after iteration {iteration}: {cost}")
-    return parameters
+    return {name: _check_finite(name, value, num_iterations) for name, value in parameters.items()}
 
 
 def _passes(
@@ -166,10 +166,10 @@ def _check_start(parameters: Arrays, layers_dims: Sequence[int], num_iterations:
         raise ValueError(f"parameters are those of layers {found}, expected {list(layers_dims)}: layers_dims.")
 
 
-def _check_finite(Z: Array, iteration: int) -> Array:
-    if not np.isfinite(Z).all():
-        raise FloatingPointError(f"Z is no longer finite at iteration {iteration}: try a smaller learning_rate.")
-    return Z
+def _check_finite(name: str, array: Array, iteration: int) -> Array:
+    if not np.isfinite(array).all():
+        raise FloatingPointError(f"{name} is no longer finite at iteration {iteration}: try a smaller learning_rate.")
+    return array
 
 
 def _iterations(number: int, progress: bool) -> Iterable[int]:
