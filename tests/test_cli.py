@@ -250,6 +250,12 @@ def test_experiments_are_listed_and_run(run, monkeypatch):
     assert "DOES NOT HOLD" in out
 
 
+def test_activation_functions_are_drawn(run, tmp_path):
+    code, out, _ = run("show", "activations", "--out", "drawn.png")
+    assert (code, out) == (0, "figure: drawn.png\n")
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_an_unknown_experiment(run):
     code, _, errors = run("example", "polynomal")
     assert code == 2
