@@ -74,6 +74,11 @@ def plus_minus(values: Sequence[float], decimals: int = 2, unit: str = "") -> st
     return f"{mean:.{decimals}f}{unit}" if len(values) == 1 else f"{mean:.{decimals}f} ± {half:.{decimals}f}{unit}"
 
 
+def span(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest of several curves (curves, points), at every point."""
+    return curves.min(axis=0), curves.max(axis=0)
+
+
 def data_dir() -> Path | None:
     """The folder of real data that the environment variable TORCHDROPOUT_DATA names, if it does."""
     named = os.environ.get(VARIABLE)

@@ -26,8 +26,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from _common import COLOURS, Finding, images, interval, parse, plus_minus, pyplot, save, show
+from _common import COLOURS, Finding, images, interval, parse, plus_minus, pyplot, save, show, span
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -122,9 +123,9 @@ def draw(path: Path, races: list[dict], curves: dict[str, list[list[float]]]) ->
     left.invert_yaxis()
     left.set(xlabel="test errors (%); bars: 95 % interval, strokes: seeds", title="One network, five, and dropout")
     for (name, lines), colour, style in zip(curves.items(), COLOURS, ("-", "--", ":"), strict=False):
-        taken, found = [10 * number for number in range(1, len(lines[0]) + 1)], torch.tensor(lines)
+        taken, found = [10 * number for number in range(1, len(lines[0]) + 1)], np.array(lines)
         right.plot(taken, found.mean(0), style, color=colour, lw=2, label=name)
-        right.fill_between(taken, *found.aminmax(dim=0), color=colour, alpha=0.2, lw=0)
+        right.fill_between(taken, *span(found), color=colour, alpha=0.2, lw=0)
     right.axhline(TARGET, color="black", lw=1, label="target")
     right.set(yscale="log", xlabel="step", ylabel="training loss, noise off (nats)", title="Which noise is slower?")
     right.legend()

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from _common import COLOURS, Finding, images, interval, parse, plus_minus, pyplot, save, show
 from torch import Tensor, nn
@@ -160,7 +161,7 @@ def draw(path: Path, found: dict[tuple[str, str], list[Curve]], outputs: Callabl
     for axis, name in zip(upper.subplots(1, 3, sharey=True), SIZES, strict=True):
         for way, style, width in (("scratch", "-", 5), ("concise", "--", 1.5)):
             for part, colour in zip(("loss", "training", "test"), COLOURS, strict=False):
-                mean = torch.tensor([curve[part] for curve in found[name, way]]).mean(0)
+                mean = np.mean([curve[part] for curve in found[name, way]], axis=0)
                 label = f"{part}{'' if part == 'loss' else ' accuracy'}, {way}"
                 axis.plot(
                     range(1, len(mean) + 1),
@@ -184,7 +185,7 @@ def predictions(figure, outputs: Callable, x: Tensor, labels: Tensor) -> None:
     with torch.no_grad():
         said = outputs(x[:30]).argmax(1)
     for axis, image, guess, label in zip(figure.subplots(3, 10).flat, x, said, labels, strict=False):
-        axis.imshow(image.view(28, 28), cmap="gray_r")
+        axis.imshow(image.view(28, 28).numpy(), cmap="gray_r")
         right = guess == label
         axis.set_title(
             names[guess] + ("" if right else f"\n✗ {names[label]}"), fontsize=8, color="black" if right else COLOURS[3]

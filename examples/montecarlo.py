@@ -83,15 +83,15 @@ def measure(model: nn.Sequential, count: int, seed: int) -> dict[str, float]:
 
 
 def draw(path: Path, model: nn.Sequential, data: tuple[Tensor, Tensor], count: int) -> None:
-    outputs, x = passes(model, GRID, count, 0), GRID.squeeze(1)
+    outputs, x = passes(model, GRID, count, 0).numpy(), GRID.squeeze(1).numpy()
     mean, spread = outputs.mean(0), outputs.std(0)
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(13, 4.5), layout="constrained")
     for width, alpha in ((2, 0.2), (1, 0.35)):
         label = f"± {width} standard deviation{'s' * (width > 1)}"
         left.fill_between(x, mean - width * spread, mean + width * spread, color=BLUE, alpha=alpha, lw=0, label=label)
     left.plot(x, mean, color=BLUE, label=f"mean of {count} passes")
-    left.plot(x, truth(x), "--", color="black", lw=1, label="truth")
-    left.plot(*(part.squeeze(1) for part in data), ".", color=ORANGE, ms=4, label="training data")
+    left.plot(x, truth(GRID).squeeze(1).numpy(), "--", color="black", lw=1, label="truth")
+    left.plot(*(part.squeeze(1).numpy() for part in data), ".", color=ORANGE, ms=4, label="training data")
     left.set(xlabel="x", ylabel="y", title="Monte-Carlo dropout", ylim=(-5, 5))
     right.plot(x, spread, color=BLUE)
     for low, high in ((-2, -0.5), (0.5, 2)):

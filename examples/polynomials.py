@@ -105,7 +105,7 @@ def draw(path: Path, fits: dict, counts: list[int], curves: dict, parts: dict) -
         middle.plot(counts, curves[degree]["train"], style, color=colour, marker="x", alpha=0.5, lw=1)
     left.set(xlim=(-3, 3), ylim=(-50, 20), xlabel="x", ylabel="y", title="One training set, fitted")
     middle.axhline(NOISE**2, color="black", lw=1)
-    middle.text(counts[-1], NOISE**2 * 1.15, "noise", ha="right")
+    middle.text(counts[-1], NOISE**2 / 1.5, "noise", ha="right", va="top")
     middle.set(xscale="log", yscale="log", xlabel="training points", ylabel="mean squared error (median of sets)")
     middle.set(title="Test (o) and training (x, pale) error", ylim=(1e-4, 1e6))
     places = np.arange(len(parts))

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from _common import BLUE, ORANGE, Finding, interval, parse, plus_minus, pyplot, save, show
+from _common import BLUE, ORANGE, Finding, interval, parse, plus_minus, pyplot, save, show, span
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,11 +94,11 @@ def draw(path: Path, found: Result) -> None:
     figure, axes = pyplot().subplots(2, 4, figsize=(13, 5.5), sharex=True, sharey=True, layout="constrained")
     for row, kind in zip(axes, LABELS, strict=True):
         for axis, method in zip(row, METHODS, strict=True):
-            curves = torch.tensor(found[kind, method])  # (seeds, epochs, 2)
+            curves = np.array(found[kind, method])  # (seeds, epochs, 2)
             epochs = range(1, curves.shape[1] + 1)
             for part, name, colour, style in ((0, "training", BLUE, "-"), (1, "test", ORANGE, "--")):
                 axis.plot(epochs, curves[:, :, part].mean(0), style, color=colour, lw=2, label=name)
-                axis.fill_between(epochs, *curves[:, :, part].aminmax(dim=0), color=colour, alpha=0.25, lw=0)
+                axis.fill_between(epochs, *span(curves[:, :, part]), color=colour, alpha=0.25, lw=0)
             axis.axhline(10, color="black", lw=0.8, ls=":")
             axis.set_title(f"{kind} labels, {'no regularization' if method == 'none' else method}")
     axes[0, 0].legend(loc="center right", fontsize=9)

@@ -24,6 +24,7 @@ import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from _common import BLUE, COLOURS, ORANGE, Finding, images, interval, parse, plus_minus, pyplot, save, show
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ def draw(path: Path, found: dict[str, list[list[float]]]) -> None:
     left.invert_yaxis()
     left.set(xlabel="test errors (%); bars: 95 % interval, strokes: seeds", title="What each piece adds")
     for (name, curves), colour, style in zip(found.items(), COLOURS * 2, ("-", "--", ":", "-.") * 2, strict=False):
-        mean = torch.tensor(curves).mean(0)
+        mean = np.mean(curves, axis=0)
         right.plot(range(1, len(mean) + 1), mean, style, color=colour, label=name)
     right.set(xlabel="epoch", ylabel="test errors (%), mean of seeds", title="While training", yscale="log")
     right.yaxis.set_major_formatter("{x:g}")
