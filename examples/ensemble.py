@@ -169,7 +169,12 @@ def against_each_other(races: list[dict]) -> list[Finding]:
     longer = [a - b for a, b in zip(column(races, LONGER), column(races, DROPOUT), strict=True)]
     clear = abs(interval(errors)[0]) > interval(errors)[1]
     return [
-        Finding(f"{LONGER} less {DROPOUT}: errors", "above 0", f"{plus_minus(longer)} points", interval(longer)[0] > 0),
+        Finding(
+            f"{LONGER} less {DROPOUT}: errors",
+            "above 0",
+            f"{plus_minus(longer)} points, of {plus_minus(column(races, LONGER))} %",
+            interval(longer)[0] > 0,
+        ),
         Finding(
             f"{DROPOUT} less {ENSEMBLE}: errors",
             "not 0: one of them is better",
