@@ -74,6 +74,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all_names(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_page_of_measured_values_has_a_section_for_every_experiment():
+    page = (examples.folder() / "README.md").read_text()
+    assert [name for name in NAMES if f"(`{name}`)" not in page] == []
+
+
 def test_helpers_are_not_experiments():
     assert not [name for name in NAMES if name.startswith("_")]
     with pytest.raises(examples.UnknownExample):
