@@ -42,8 +42,8 @@ class Network:
         """Logits, or standardised predictions, of prepared inputs, on the CPU."""
         return metrics.outputs(self.model, inputs.to(self.device)).cpu()
 
-    def measure(self, split: Split, variance: float = math.nan) -> Metrics:
-        """The metrics on a part of the data; `variance` is that of a regression's normal."""
+    def measure(self, split: Split, variance: float | None = None) -> Metrics:
+        """The metrics on a part of the data; `variance` is that of a regression's normal, None for the part's own."""
         y, targets = self.outputs(split.inputs), split.targets.cpu()
         if self.task == "classification":
             return metrics.classified(y, targets)
@@ -92,10 +92,8 @@ class Job:
 
     def measure(self, network: Network) -> dict[str, Metrics]:
         """The metrics on the part trained on, the fold that was left out and the given test split, where there are."""
-        train_split = self._split(network, self.part)
-        train = network.measure(train_split)
-        variance = train.loss
-        parts = {"train": network.measure(train_split, variance)}
+        parts = {"train": network.measure(self._split(network, self.part))}
+        variance = parts["train"].loss
         if len(self.fold.val):
             parts["val"] = network.measure(self._split(network, self.fold.val), variance)
         if self.data.test_targets is not None:

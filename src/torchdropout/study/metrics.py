@@ -89,20 +89,22 @@ def classified(logits: Tensor, targets: Tensor) -> Metrics:
 
 
 def regressed(
-    standardised: tuple[Tensor, Tensor], in_units: tuple[Tensor, Tensor], variance: float, scale: float
+    standardised: tuple[Tensor, Tensor], in_units: tuple[Tensor, Tensor], variance: float | None, scale: float
 ) -> Metrics:
     """The figures of a regression.
 
     Args:
         standardised: Outputs and targets as trained on.
         in_units: Both in the target's own units.
-        variance: That of the normal whose likelihood is reported, in standardised units.
+        variance: That of the normal whose likelihood is reported, in standardised units; None for the mean squared
+            error of these very predictions.
         scale: The target's units (of its logarithm, if that is learnt) per standardised one.
     """
     from sklearn.metrics import mean_squared_error, root_mean_squared_error  # noqa: PLC0415 - as above
 
     loss = float(mean_squared_error(*(value.double() for value in standardised)))
     rmse = float(root_mean_squared_error(*(value.double() for value in in_units)))
+    variance = loss if variance is None else variance
     nll = 0.5 * (math.log(2 * math.pi * variance) + loss / variance) + math.log(scale) if variance > 0 else None
     return Metrics(loss, rmse=rmse, nll=nll)
 
