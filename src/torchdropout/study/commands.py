@@ -57,7 +57,7 @@ def compare(
     log_target: Annotated[bool, typer.Option("--log-target", help="Learn the logarithm of the target.")] = False,
     max_examples: Annotated[int, typer.Option(help="Training examples to keep.", show_default="all")] = 0,
     model: Annotated[str, typer.Option(help=f"{', '.join(MODELS)} or module:factory.")] = _DEFAULT.model,
-    widths: Annotated[str, typer.Option(help="The hidden layers of the mlp.")] = "512,512",
+    widths: Annotated[str, typer.Option(help="The hidden layers of the mlp.")] = ",".join(map(str, _DEFAULT.widths)),
     methods: Annotated[
         str, typer.Option(help="Names of `torchdropout methods`, and none, separated by commas; or all.")
     ] = ",".join(_DEFAULT.methods),

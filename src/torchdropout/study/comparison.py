@@ -86,8 +86,9 @@ def compare(
         _refit(prepared, store, folder)
     finally:
         store.close()
-    write_report(folder)
-    return tables.read(folder)
+    stored = tables.read(folder)
+    _publish(stored)
+    return stored
 
 
 def _prepare(config: CompareConfig) -> _Prepared:
@@ -187,6 +188,9 @@ def write_report(folder: Path) -> Path:
     Raises:
         StudyError: The folder holds no study, or a broken one.
     """
-    stored = tables.read(folder)
+    return _publish(tables.read(folder))
+
+
+def _publish(stored: Stored) -> Path:
     tables.export(stored)
     return reporting.write(stored)
