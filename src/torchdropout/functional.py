@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from torchdropout import laws, ops
-from torchdropout.layers._common import check_probability, times_bernoulli
+from torchdropout.layers._checks import check_probability
+from torchdropout.layers._noise import times_bernoulli
 from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
 from torchdropout.layers.drop_path import drop_path
 from torchdropout.layers.dropout import dropout

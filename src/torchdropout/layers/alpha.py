@@ -8,13 +8,9 @@ import torch
 from torch import Tensor
 
 from torchdropout import laws
-from torchdropout.layers._common import (
-    RateModule,
-    check_torch_floating,
-    check_torch_probability,
-    times_bernoulli,
-    times_shared_bernoulli,
-)
+from torchdropout.layers._checks import check_torch_floating, check_torch_probability
+from torchdropout.layers._noise import times_bernoulli, times_shared_bernoulli
+from torchdropout.layers._rate import RateModule
 
 # The limit of SELU at minus infinity, -lambda * alpha, from the paper's constants.
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717

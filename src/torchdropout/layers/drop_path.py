@@ -7,13 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from torchdropout import laws
-from torchdropout.layers._common import (
-    RateModule,
-    check_choice,
-    check_floating,
-    check_probability,
-    times_shared_bernoulli,
-)
+from torchdropout.layers._checks import check_choice, check_floating, check_probability
+from torchdropout.layers._noise import times_shared_bernoulli
+from torchdropout.layers._rate import RateModule
 
 Per = Literal["example", "batch"]
 Rule = Literal["inverted", "paper"]

@@ -7,13 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from torchdropout import laws
-from torchdropout.layers._common import (
-    RateModule,
-    check_choice,
-    check_torch_floating,
-    check_torch_probability,
-    times_bernoulli,
-)
+from torchdropout.layers._checks import check_choice, check_torch_floating, check_torch_probability
+from torchdropout.layers._noise import times_bernoulli
+from torchdropout.layers._rate import RateModule
 
 Rule = Literal["inverted", "paper"]
 

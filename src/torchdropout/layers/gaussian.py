@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from torchdropout import laws, ops
-from torchdropout.layers._common import RateModule, check_floating, check_probability
+from torchdropout.layers._checks import check_floating, check_probability
+from torchdropout.layers._rate import RateModule
 
 
 def gaussian_dropout(input: Tensor, p: float = 0.5, training: bool = True, *, key: Tensor | None = None) -> Tensor:  # noqa: A002

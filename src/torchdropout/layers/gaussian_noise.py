@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchdropout import laws, ops
-from torchdropout.layers._common import check_floating
+from torchdropout.layers._checks import check_floating
 
 
 def gaussian_noise(input: Tensor, std: float, training: bool = True, *, key: Tensor | None = None) -> Tensor:  # noqa: A002

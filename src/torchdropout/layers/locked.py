@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from torchdropout.layers._common import RateModule, check_floating, check_probability, times_shared_bernoulli
+from torchdropout.layers._checks import check_floating, check_probability
+from torchdropout.layers._noise import times_shared_bernoulli
+from torchdropout.layers._rate import RateModule
 
 
 def locked_dropout(

@@ -6,12 +6,9 @@ import warnings
 
 from torch import Tensor
 
-from torchdropout.layers._common import (
-    RateModule,
-    check_torch_floating,
-    check_torch_probability,
-    times_shared_bernoulli,
-)
+from torchdropout.layers._checks import check_torch_floating, check_torch_probability
+from torchdropout.layers._noise import times_shared_bernoulli
+from torchdropout.layers._rate import RateModule
 
 _UNEXPECTED = (
     "{name}: Received a {rank}-D input to {name}, which is deprecated and will result in an error in a future "
