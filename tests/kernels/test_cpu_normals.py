@@ -10,7 +10,7 @@ from numba import cfunc, types
 from scipy import stats
 
 from torchdropout import laws, ops
-from torchdropout.kernels import cpu_loops
+from torchdropout.kernels import cpu_memory, cpu_words
 
 BOUND = 2e-6
 NUMBER = 2**22
@@ -30,10 +30,10 @@ def from_words():
     """The kernel's own normals, 256 lanes at a time, from words that a test chooses."""
 
     def fill(buffer, noise):
-        cpu_loops._normals(noise, buffer)
+        cpu_words.make_normals(noise, buffer)
 
     signature = types.void(types.CPointer(types.uint64), types.CPointer(types.float32))
-    kernel = cfunc(signature, **cpu_loops.OPTIONS)(fill)
+    kernel = cfunc(signature, **cpu_memory.OPTIONS)(fill)
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(kernel.address)
 
     def compute(first, second):

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from numba import cfunc, types
+from numba import types
 from torch import Tensor
 
-from torchdropout.kernels import cpu_loops, cpu_team, openmp, pool
+from torchdropout.kernels import compilation, cpu_loops, cpu_team, openmp, pool
 from torchdropout.laws import Bernoulli, Law, Normal
 
 # How the elements of a dtype are stored, what they are computed in, and a team member's work.
@@ -37,15 +37,7 @@ def compiled(dtype: torch.dtype) -> Callable[..., None]:
 @functools.cache
 def _overload(dtype: torch.dtype) -> Any:
     stored, real, _ = _FORMATS[dtype]
-    arguments = (*[types.int64] * 9, real, real, stored)
-    function = cpu_loops.multiply_range
-    try:
-        function.enable_caching()
-        function.compile(arguments)
-    except Exception:  # no folder of a cache can be written, or what is stored there cannot be read
-        function._cache.disable()
-        function.compile(arguments)
-    return function.overloads[arguments]
+    return compilation.overload(cpu_loops.multiply_range, (*[types.int64] * 9, real, real, stored))
 
 
 @functools.cache
@@ -53,12 +45,7 @@ def _team_work(dtype: torch.dtype) -> tuple[Any, int]:
     """What a member of the team runs, as a C function, and the address of the machine code that it calls."""
     overload = _overload(dtype)
     code = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
-    signature = types.void(types.CPointer(types.int64))  # type: ignore[no-untyped-call]
-    options: dict[str, Any] = cpu_team.OPTIONS
-    try:
-        return cfunc(signature, cache=True, **options)(_FORMATS[dtype][2]), code
-    except Exception:  # as above
-        return cfunc(signature, **options)(_FORMATS[dtype][2]), code
+    return compilation.c_function(_FORMATS[dtype][2]), code
 
 
 def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law) -> None:

@@ -1,7 +1,6 @@
 """What each thread of a team runs, in Numba: the next part of the range, until none is left.
 
-The file needs nothing of its neighbours, because Numba's cache on disk notices changes of one file only. The work on a
-part is called by its address.
+The work on a part is called by its address, since compiling it once more would take a second.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202 - the bodies are compiled: their types are the signature in `cpu.py`
@@ -9,38 +8,12 @@ part is called by its address.
 
 from __future__ import annotations
 
-from llvmlite import ir
 from numba import float32, float64, int16, njit, types, uint16
 from numba.extending import intrinsic
 
-OPTIONS = {"error_model": "numpy"}
+from torchdropout.kernels.cpu_memory import OPTIONS, double, field, take
+
 STEP, STOP, FIRST, SECOND, CODE, REST = 1, 2, 3, 4, 5, 6  # where a task holds what; at 0 is the next part's start
-
-
-@intrinsic
-def _field(_context, task, index):
-    def generate(_target, builder, _signature, args):
-        return builder.load(builder.gep(args[0], [args[1]]))
-
-    return types.int64(task, types.int64), generate
-
-
-@intrinsic
-def _take(_context, task, step):
-    """Add `step` to the task's counter, as one indivisible operation, and return what it was."""
-
-    def generate(_target, builder, _signature, args):
-        return builder.atomic_rmw("add", args[0], args[1], "monotonic")
-
-    return types.int64(task, types.int64), generate
-
-
-@intrinsic
-def _double(_context, bits):
-    def generate(_target, builder, _signature, args):
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
 
 
 @intrinsic
@@ -59,15 +32,15 @@ def _call(_context, code, x, out, keys, inner, start, stop, kind, bits, threshol
 
 @njit(**OPTIONS)
 def _work(task, real, stored):
-    step, stop, code = _field(task, STEP), _field(task, STOP), _field(task, CODE)
-    first, second = real(_double(_field(task, FIRST))), real(_double(_field(task, SECOND)))
-    x, out, keys, inner = _field(task, REST), _field(task, REST + 1), _field(task, REST + 2), _field(task, REST + 3)
-    kind, bits, threshold = _field(task, REST + 4), _field(task, REST + 5), _field(task, REST + 6)
-    start = _take(task, step)
+    step, stop, code = field(task, STEP), field(task, STOP), field(task, CODE)
+    first, second = real(double(field(task, FIRST))), real(double(field(task, SECOND)))
+    x, out, keys, inner = field(task, REST), field(task, REST + 1), field(task, REST + 2), field(task, REST + 3)
+    kind, bits, threshold = field(task, REST + 4), field(task, REST + 5), field(task, REST + 6)
+    start = take(task, step)
     while start < stop:
         end = min(start + step, stop)
         _call(code, x, out, keys, inner, start, end, kind, bits, threshold, first, second, stored(0))
-        start = _take(task, step)
+        start = take(task, step)
 
 
 def work_float32(task):

@@ -1,0 +1,107 @@
+"""The words of a key in Numba, and what is made of them: uniforms, normals, and the functions that these need.
+
+The words of a *tile*, 128 Philox blocks, are computed side by side in 64-bit lanes, which lets the compiler use the
+processor's widest vectors, and are left in memory as 256 + 256 words of 32 bits. `docs/random-bits.md` fixes which bits
+belong to which element.
+"""
+
+# ruff: noqa: ANN001, ANN201 - the bodies are compiled: their types are the signature in `cpu.py`
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+from numba import float32, njit, uint64
+
+from torchdropout.kernels.cpu_memory import OPTIONS, exponent_and_mantissa, int32_to_float, load, store
+
+BLOCKS = 128  # Philox blocks of a tile
+PLANE = 256  # elements of a plane
+_M0, _M1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
+_W0, _W1 = uint64(0x9E3779B9), uint64(0xBB67AE85)
+_LOW, _HALF = uint64(0xFFFFFFFF), uint64(32)
+
+
+@njit(**OPTIONS)
+def make_words(buffer, seed, offset, tile):
+    """Philox-4x32-10 of the blocks of a tile: words (1, 0) of block b in lane b, words (3, 2) in lane 128 + b."""
+    k0, k1 = seed & _LOW, seed >> _HALF
+    first = uint64(tile) * uint64(BLOCKS)
+    low, high = first & _LOW, first >> _HALF
+    for lane in range(BLOCKS):
+        c0, c1, c2, c3 = low + uint64(lane), high, offset & _LOW, offset >> _HALF
+        for step in range(9):
+            p0, p1 = _M0 * (c0 & _LOW), _M1 * (c2 & _LOW)
+            c0 = (p1 >> _HALF) ^ c1 ^ ((k0 + uint64(step) * _W0) & _LOW)
+            c2 = (p0 >> _HALF) ^ c3 ^ ((k1 + uint64(step) * _W1) & _LOW)
+            c1, c3 = p1, p0
+        # The tenth round: the low half of a product and the mixed high half stay together in one lane.
+        p0, p1 = _M0 * (c0 & _LOW), _M1 * (c2 & _LOW)
+        store(buffer, lane, p1 ^ (c1 << _HALF) ^ ((k0 + uint64(9) * _W0) << _HALF))
+        store(buffer, BLOCKS + lane, p0 ^ (c3 << _HALF) ^ ((k1 + uint64(9) * _W1) << _HALF))
+
+
+@njit(**OPTIONS)
+def log(u):
+    """The natural logarithm of a float32 in (0, 1]; polynomial fitted to 2e-8 of the cubic remainder."""
+    e, m = exponent_and_mantissa(u)
+    f = m - float32(1)
+    p = float32(0.0680091232) * f - float32(0.1172660515)
+    p = p * f + float32(0.1189098954)
+    p = p * f - float32(0.1239644513)
+    p = p * f + float32(0.1421776265)
+    p = p * f - float32(0.1666851193)
+    p = p * f + float32(0.2000224590)
+    p = p * f - float32(0.25)
+    p = p * f + float32(0.3333331048)
+    return e * float32(0.69314718056) + (f + f * f * (f * p - float32(0.5)))
+
+
+@njit(**OPTIONS)
+def cos_sin_pi(t):
+    """`cos(pi t)` and `sin(pi t)` for a float32 in [-1, 1], by quarters."""
+    magic = float32(12582912)  # 1.5 * 2**23: adding and taking it away rounds to the nearest integer
+    quarter = (float32(2) * t + magic) - magic
+    f = t - float32(0.5) * quarter
+    z = f * f
+    s = f * (
+        float32(3.14159265)
+        + z * (float32(-5.16771269) + z * (float32(2.55016351) + z * (float32(-0.5992288) + z * float32(0.08122969))))
+    )
+    c = float32(1) + z * (
+        float32(-4.93480206) + z * (float32(4.05871058) + z * (float32(-1.33513784) + z * float32(0.23212588)))
+    )
+    turned = abs(quarter) == float32(1)
+    cosine, sine = (s, c) if turned else (c, s)
+    cosine_sign = float32(-1) if quarter > float32(0.5) or quarter < float32(-1.5) else float32(1)
+    sine_sign = float32(-1) if quarter < float32(-0.5) or quarter > float32(1.5) else float32(1)
+    return cosine * cosine_sign, sine * sine_sign
+
+
+@njit(**OPTIONS)
+def box_muller(buffer, lane):
+    """Two independent standard normals of one 64-bit lane: its high word is the radius, its low word the angle."""
+    lane_bits = load(buffer, lane)
+    u = (int32_to_float(lane_bits >> uint64(33)) + float32(0.5)) * float32(2.0**-31)
+    radius = (float32(-2) * log(u)) ** float32(0.5)
+    cosine, sine = cos_sin_pi(int32_to_float(lane_bits) * float32(2.0**-31))
+    return radius * cosine, radius * sine
+
+
+@njit(**OPTIONS)
+def make_normals(noise, buffer):
+    """The 512 standard normals of a tile's words."""
+    for lane in range(BLOCKS):
+        cosine, sine = box_muller(buffer, lane)
+        store(noise, lane, cosine)
+        store(noise, BLOCKS + lane, sine)
+    for lane in range(BLOCKS):
+        cosine, sine = box_muller(buffer, BLOCKS + lane)
+        store(noise, 2 * BLOCKS + lane, cosine)
+        store(noise, 3 * BLOCKS + lane, sine)
+
+
+@njit(**OPTIONS)
+def make_uniforms(noise, words):
+    """The 512 uniforms of a tile's words."""
+    for j in range(2 * PLANE):
+        store(noise, j, (int32_to_float(uint64(load(words, j)) >> uint64(9)) + float32(0.5)) * float32(2.0**-23))
