@@ -57,14 +57,14 @@ def show(findings: Sequence[Finding], width: int = 44) -> None:
             print("-" * (sum(wide) + 6))
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the half width of its 95 % interval, by Student's t; infinite for a single value."""
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The mean and the half width of its interval, by Student's t; infinite for a single value."""
     from scipy.stats import t  # noqa: PLC0415 - half a second that `--help` need not spend
 
     found = np.asarray(values, dtype=float)
     if len(found) < 2:
         return float(found.mean()), float("inf")
-    half = t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
+    half = t.ppf((1 + level) / 2, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
     return float(found.mean()), float(half)
 
 
