@@ -9,6 +9,7 @@ from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
 from torchdropout.layers.locked import LockedDropout
 from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
+from torchdropout.layers.standout import StandoutLinear
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "GaussianDropout",
     "GaussianNoise",
     "LockedDropout",
+    "StandoutLinear",
     "__version__",
     "fold_in",
     "functional",

@@ -99,6 +99,12 @@ METHODS: tuple[Method, ...] = (
         "NIPS 2016, arXiv:1512.05287",
         input_shape=(8, 32, 64),
     ),
+    Method(
+        "standout", "Standout (adaptive dropout)", "StandoutLinear", "standout",
+        noise="Bernoulli(pi(x))", shared="nothing", target="activations", test_time="times pi(x)",
+        reference="Ba, Frey. Adaptive dropout for training deep neural networks. NIPS 2013",
+        input_shape=(64, 128), argument="beta", default=0.0,
+    ),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from torchdropout.layers.gaussian import gaussian_dropout
 from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
 from torchdropout.layers.locked import locked_dropout
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
+from torchdropout.layers.standout import standout
 
 __all__ = [
     "alpha_dropout",
@@ -31,6 +32,7 @@ __all__ = [
     "gaussian_noise",
     "locked_dropout",
     "normal",
+    "standout",
 ]
 
 
