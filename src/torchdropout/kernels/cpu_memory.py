@@ -167,13 +167,13 @@ def field(_context, task, index):
 
 
 @intrinsic
-def take(_context, task, step):
-    """Add `step` to the task's counter, as one indivisible operation, and return what it was."""
+def take(_context, task, index, step):
+    """Add `step` to a number of the task, as one indivisible operation, and return what it was."""
 
     def generate(_target, builder, _signature, args):
-        return builder.atomic_rmw("add", args[0], args[1], "monotonic")
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "monotonic")
 
-    return types.int64(task, types.int64), generate
+    return types.int64(task, types.int64, types.int64), generate
 
 
 @intrinsic

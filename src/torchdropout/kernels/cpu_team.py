@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from torchdropout.kernels.cpu_memory import OPTIONS, double, field, take
 
-STEP, STOP, FIRST, SECOND, CODE, REST = 1, 2, 3, 4, 5, 6  # where a task holds what; at 0 is the next part's start
+NEXT, STEP, STOP, FIRST, SECOND, CODE, REST = range(7)  # where a task holds what
 
 
 @intrinsic
@@ -36,11 +36,11 @@ def _work(task, real, stored):
     first, second = real(double(field(task, FIRST))), real(double(field(task, SECOND)))
     x, out, keys, inner = field(task, REST), field(task, REST + 1), field(task, REST + 2), field(task, REST + 3)
     kind, bits, threshold = field(task, REST + 4), field(task, REST + 5), field(task, REST + 6)
-    start = take(task, step)
+    start = take(task, NEXT, step)
     while start < stop:
         end = min(start + step, stop)
         _call(code, x, out, keys, inner, start, end, kind, bits, threshold, first, second, stored(0))
-        start = take(task, step)
+        start = take(task, NEXT, step)
 
 
 def work_float32(task):

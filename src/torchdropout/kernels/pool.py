@@ -33,6 +33,16 @@ def run_chunks(work: Callable[[int, int], object], n: int) -> None:
             future.result()
 
 
+def run_members(work: Callable[[], object], members: int) -> None:
+    """Call `work()` on `members` threads, this one included."""
+    futures = [_executor(members - 1).submit(work) for _ in range(members - 1)]
+    try:
+        work()
+    finally:
+        for future in futures:
+            future.result()
+
+
 def _executor(workers: int) -> ThreadPoolExecutor:
     """The pool, replaced by a larger one where needed; the threads of an unused pool end with its last reference."""
     global _pool, _workers
