@@ -1,0 +1,6 @@
+"""Operations with noise: autograd, `torch.library` registration, and the choice of a kernel; one operation a file."""
+
+from torchdropout.ops.elementwise import multiply
+from torchdropout.ops.linear import masked_linear
+
+__all__ = ["masked_linear", "multiply"]
