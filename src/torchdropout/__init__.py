@@ -3,17 +3,21 @@
 from torchdropout import functional
 from torchdropout._version import __version__
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
+from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
 from torchdropout.layers.drop_path import DropPath
 from torchdropout.layers.dropout import Dropout
 from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
 from torchdropout.layers.locked import LockedDropout
+from torchdropout.layers.max_pool import MaxPoolDropout1d, MaxPoolDropout2d
 from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
 from torchdropout.layers.standout import StandoutLinear
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 __all__ = [
     "AlphaDropout",
+    "AvgPoolDropout1d",
+    "AvgPoolDropout2d",
     "DropPath",
     "Dropout",
     "Dropout1d",
@@ -23,6 +27,8 @@ __all__ = [
     "GaussianDropout",
     "GaussianNoise",
     "LockedDropout",
+    "MaxPoolDropout1d",
+    "MaxPoolDropout2d",
     "StandoutLinear",
     "__version__",
     "fold_in",

@@ -43,6 +43,7 @@ class Method:
 _SRIVASTAVA = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov. Dropout. JMLR 15, 2014"
 _TOMPSON = "Tompson et al. Efficient Object Localization Using Convolutional Networks. CVPR 2015, arXiv:1411.4280"
 _KLAMBAUER = "Klambauer et al. Self-Normalizing Neural Networks. NIPS 2017, arXiv:1706.02515"
+_WU = "Wu, Gu. Towards Dropout Training for Convolutional Neural Networks. Neural Networks 71, 2015, arXiv:1512.00242"
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -104,6 +105,26 @@ METHODS: tuple[Method, ...] = (
         noise="Bernoulli(pi(x))", shared="nothing", target="activations", test_time="times pi(x)",
         reference="Ba, Frey. Adaptive dropout for training deep neural networks. NIPS 2013",
         input_shape=(64, 128), argument="beta", default=0.0,
+    ),
+    Method(
+        "max-pool1d", "Max-pooling dropout, sequences", "MaxPoolDropout1d", "max_pool_dropout1d",
+        noise="Bernoulli", shared="nothing", target="max-pooling windows",
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 8),
+    ),
+    Method(
+        "max-pool2d", "Max-pooling dropout, images", "MaxPoolDropout2d", "max_pool_dropout2d",
+        noise="Bernoulli", shared="nothing", target="max-pooling windows",
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4),
+    ),
+    Method(
+        "avg-pool1d", "Average-pooling dropout, sequences", "AvgPoolDropout1d", "avg_pool_dropout1d",
+        noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
+        reference=_SRIVASTAVA, input_shape=(32, 16, 8),
+    ),
+    Method(
+        "avg-pool2d", "Average-pooling dropout, images", "AvgPoolDropout2d", "avg_pool_dropout2d",
+        noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
+        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4),
     ),
 )  # fmt: skip
 

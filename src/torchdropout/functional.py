@@ -11,16 +11,20 @@ from torchdropout import laws, ops
 from torchdropout.layers._checks import check_probability
 from torchdropout.layers._noise import times_bernoulli
 from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
+from torchdropout.layers.avg_pool import avg_pool_dropout1d, avg_pool_dropout2d
 from torchdropout.layers.drop_path import drop_path
 from torchdropout.layers.dropout import dropout
 from torchdropout.layers.gaussian import gaussian_dropout
 from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
 from torchdropout.layers.locked import locked_dropout
+from torchdropout.layers.max_pool import max_pool_dropout1d, max_pool_dropout2d
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
 from torchdropout.layers.standout import standout
 
 __all__ = [
     "alpha_dropout",
+    "avg_pool_dropout1d",
+    "avg_pool_dropout2d",
     "drop_path",
     "dropout",
     "dropout1d",
@@ -31,6 +35,8 @@ __all__ = [
     "gaussian_dropout",
     "gaussian_noise",
     "locked_dropout",
+    "max_pool_dropout1d",
+    "max_pool_dropout2d",
     "normal",
     "standout",
 ]
