@@ -41,17 +41,13 @@ def windows(owner: str, axes: int, kernel_size: Size, stride: Size | None, paddi
 
 def sizes(owner: str, argument: str, value: Size, axes: int, least: int) -> tuple[int, ...]:
     """`value` as one integer a spatial axis, each at least `least`."""
-    given = (value,) * axes if _is_int(value) else value
-    if not isinstance(given, Sequence) or len(given) != axes or not all(map(_is_int, given)):
+    given = list(value) if isinstance(value, Sequence) else [value] * axes
+    if len(given) != axes or not all(isinstance(v, int) and not isinstance(v, bool) for v in given):
         many = "an integer" if axes == 1 else f"an integer or {axes} of them"
         raise TypeError(f"{owner}: `{argument}` must be {many}, got {value!r}.")
-    if min(given) < least:  # type: ignore[type-var]
+    if min(given) < least:
         raise ValueError(f"{owner}: `{argument}` must be at least {least}, got {value}.")
-    return tuple(given)  # type: ignore[arg-type]
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return tuple(given)
 
 
 def check_maps(owner: str, x: Tensor, axes: int) -> None:
