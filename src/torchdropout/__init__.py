@@ -2,10 +2,12 @@
 
 from torchdropout import functional
 from torchdropout._version import __version__
+from torchdropout.layers._moments import Moments
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
 from torchdropout.layers.drop_path import DropPath
 from torchdropout.layers.dropout import Dropout
+from torchdropout.layers.fast_dropout import FastDropoutLinear
 from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
 from torchdropout.layers.locked import LockedDropout
@@ -23,12 +25,14 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "FastDropoutLinear",
     "FeatureAlphaDropout",
     "GaussianDropout",
     "GaussianNoise",
     "LockedDropout",
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",
+    "Moments",
     "StandoutLinear",
     "__version__",
     "fold_in",

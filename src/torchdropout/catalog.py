@@ -126,6 +126,11 @@ METHODS: tuple[Method, ...] = (
         noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
         reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4),
     ),
+    Method(
+        "fast-dropout", "Fast dropout", "FastDropoutLinear", "fast_dropout_linear",
+        noise="Normal(mu, s**2)", shared="nothing", target="pre-activations", test_time="identity, or the moments",
+        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126", input_shape=(64, 128),
+    ),
 )  # fmt: skip
 
 

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from torchdropout import laws, ops
 from torchdropout.layers._checks import check_probability
+from torchdropout.layers._moments import relu_moments, sigmoid_moments
 from torchdropout.layers._noise import times_bernoulli
 from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
 from torchdropout.layers.avg_pool import avg_pool_dropout1d, avg_pool_dropout2d
 from torchdropout.layers.drop_path import drop_path
 from torchdropout.layers.dropout import dropout
+from torchdropout.layers.fast_dropout import fast_dropout_linear
+from torchdropout.layers.fast_dropout_loss import fast_dropout_cross_entropy, fast_dropout_logistic_loss
 from torchdropout.layers.gaussian import gaussian_dropout
 from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
 from torchdropout.layers.locked import locked_dropout
@@ -31,6 +34,9 @@ __all__ = [
     "dropout2d",
     "dropout3d",
     "dropout_mask",
+    "fast_dropout_cross_entropy",
+    "fast_dropout_linear",
+    "fast_dropout_logistic_loss",
     "feature_alpha_dropout",
     "gaussian_dropout",
     "gaussian_noise",
@@ -38,6 +44,8 @@ __all__ = [
     "max_pool_dropout1d",
     "max_pool_dropout2d",
     "normal",
+    "relu_moments",
+    "sigmoid_moments",
     "standout",
 ]
 
