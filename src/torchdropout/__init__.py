@@ -5,7 +5,12 @@ from torchdropout._version import __version__
 from torchdropout.layers._moments import Moments
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
+from torchdropout.layers.cutout import Cutout, CutoutTransform
+from torchdropout.layers.drop_key import DropKey
+from torchdropout.layers.drop_key_attention import DropKeyMultiheadAttention
 from torchdropout.layers.drop_path import DropPath
+from torchdropout.layers.dropconnect import DropConnectLinear
+from torchdropout.layers.dropconnect_conv import DropConnectConv1d, DropConnectConv2d
 from torchdropout.layers.dropout import Dropout
 from torchdropout.layers.fast_dropout import FastDropoutLinear
 from torchdropout.layers.gaussian import GaussianDropout
@@ -20,6 +25,13 @@ __all__ = [
     "AlphaDropout",
     "AvgPoolDropout1d",
     "AvgPoolDropout2d",
+    "Cutout",
+    "CutoutTransform",
+    "DropConnectConv1d",
+    "DropConnectConv2d",
+    "DropConnectLinear",
+    "DropKey",
+    "DropKeyMultiheadAttention",
     "DropPath",
     "Dropout",
     "Dropout1d",

@@ -44,6 +44,7 @@ _SRIVASTAVA = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov. Dropout
 _TOMPSON = "Tompson et al. Efficient Object Localization Using Convolutional Networks. CVPR 2015, arXiv:1411.4280"
 _KLAMBAUER = "Klambauer et al. Self-Normalizing Neural Networks. NIPS 2017, arXiv:1706.02515"
 _WU = "Wu, Gu. Towards Dropout Training for Convolutional Neural Networks. Neural Networks 71, 2015, arXiv:1512.00242"
+_WAN = "Wan, Zeiler, Zhang, LeCun, Fergus. Regularization of Neural Networks using DropConnect. ICML 2013"
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -130,6 +131,34 @@ METHODS: tuple[Method, ...] = (
         "fast-dropout", "Fast dropout", "FastDropoutLinear", "fast_dropout_linear",
         noise="Normal(mu, s**2)", shared="nothing", target="pre-activations", test_time="identity, or the moments",
         reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126", input_shape=(64, 128),
+    ),
+    Method(
+        "dropconnect", "DropConnect", "DropConnectLinear", "dropconnect",
+        noise="Bernoulli", shared="nothing", target="weights and biases",
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(64, 128),
+    ),
+    Method(
+        "dropconnect1d", "DropConnect, sequences", "DropConnectConv1d", "dropconnect",
+        noise="Bernoulli", shared="positions", target="weights and biases",
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 8),
+    ),
+    Method(
+        "dropconnect2d", "DropConnect, images", "DropConnectConv2d", "dropconnect",
+        noise="Bernoulli", shared="positions", target="weights and biases",
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 4, 4),
+    ),
+    Method(
+        "cutout", "Cutout", "Cutout", "cutout",
+        noise="a zero square at a random place", shared="channels", target="input images", test_time="identity",
+        reference="DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017, "
+        "arXiv:1708.04552",
+        input_shape=(256, 3, 8, 8), argument="size", default=0.5,
+    ),
+    Method(
+        "drop-key", "DropKey", "DropKey", "drop_key",
+        noise="Bernoulli", shared="nothing", target="attention scores", test_time="identity",
+        reference="Li et al. DropKey for Vision Transformer. CVPR 2023, arXiv:2208.02646",
+        input_shape=(8, 4, 16, 16), default=0.1,
     ),
 )  # fmt: skip
 

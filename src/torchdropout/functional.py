@@ -13,7 +13,10 @@ from torchdropout.layers._moments import relu_moments, sigmoid_moments
 from torchdropout.layers._noise import times_bernoulli
 from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
 from torchdropout.layers.avg_pool import avg_pool_dropout1d, avg_pool_dropout2d
+from torchdropout.layers.cutout import cutout
+from torchdropout.layers.drop_key import drop_key, drop_key_rates
 from torchdropout.layers.drop_path import drop_path
+from torchdropout.layers.dropconnect import dropconnect
 from torchdropout.layers.dropout import dropout
 from torchdropout.layers.fast_dropout import fast_dropout_linear
 from torchdropout.layers.fast_dropout_loss import fast_dropout_cross_entropy, fast_dropout_logistic_loss
@@ -28,7 +31,11 @@ __all__ = [
     "alpha_dropout",
     "avg_pool_dropout1d",
     "avg_pool_dropout2d",
+    "cutout",
+    "drop_key",
+    "drop_key_rates",
     "drop_path",
+    "dropconnect",
     "dropout",
     "dropout1d",
     "dropout2d",
