@@ -15,6 +15,7 @@ from torchdropout.layers.dropout import Dropout
 from torchdropout.layers.fast_dropout import FastDropoutLinear
 from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
+from torchdropout.layers.layer_drop import LayerDrop
 from torchdropout.layers.locked import LockedDropout
 from torchdropout.layers.max_pool import MaxPoolDropout1d, MaxPoolDropout2d
 from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
@@ -41,6 +42,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "GaussianDropout",
     "GaussianNoise",
+    "LayerDrop",
     "LockedDropout",
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",

@@ -160,6 +160,13 @@ METHODS: tuple[Method, ...] = (
         reference="Li et al. DropKey for Vision Transformer. CVPR 2023, arXiv:2208.02646",
         input_shape=(8, 4, 16, 16), default=0.1,
     ),
+    Method(
+        "layer-drop", "LayerDrop", "LayerDrop", "layer_drop",
+        noise="Bernoulli", shared="everything", target="whole layers", test_time="the layer runs",
+        reference="Fan, Grave, Joulin. Reducing Transformer Depth on Demand with Structured Dropout. ICLR 2020, "
+        "arXiv:1909.11556",
+        input_shape=(64, 128), default=0.1,
+    ),
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from torchdropout.layers.fast_dropout import fast_dropout_linear
 from torchdropout.layers.fast_dropout_loss import fast_dropout_cross_entropy, fast_dropout_logistic_loss
 from torchdropout.layers.gaussian import gaussian_dropout
 from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
+from torchdropout.layers.layer_drop import layer_drop
 from torchdropout.layers.locked import locked_dropout
 from torchdropout.layers.max_pool import max_pool_dropout1d, max_pool_dropout2d
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
@@ -47,6 +48,7 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "gaussian_noise",
+    "layer_drop",
     "locked_dropout",
     "max_pool_dropout1d",
     "max_pool_dropout2d",
