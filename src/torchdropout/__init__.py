@@ -6,6 +6,7 @@ from torchdropout.layers._moments import Moments
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
 from torchdropout.layers.cutout import Cutout, CutoutTransform
+from torchdropout.layers.drop_block import DropBlock1d, DropBlock2d
 from torchdropout.layers.drop_key import DropKey
 from torchdropout.layers.drop_key_attention import DropKeyMultiheadAttention
 from torchdropout.layers.drop_path import DropPath
@@ -17,9 +18,12 @@ from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
 from torchdropout.layers.layer_drop import LayerDrop
 from torchdropout.layers.locked import LockedDropout
+from torchdropout.layers.max_drop import MaxDrop
 from torchdropout.layers.max_pool import MaxPoolDropout1d, MaxPoolDropout2d
+from torchdropout.layers.patch_dropout import PatchDropout
 from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
 from torchdropout.layers.standout import StandoutLinear
+from torchdropout.layers.stochastic_rate import StochasticRateDropout
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 __all__ = [
@@ -28,6 +32,8 @@ __all__ = [
     "AvgPoolDropout2d",
     "Cutout",
     "CutoutTransform",
+    "DropBlock1d",
+    "DropBlock2d",
     "DropConnectConv1d",
     "DropConnectConv2d",
     "DropConnectLinear",
@@ -44,10 +50,13 @@ __all__ = [
     "GaussianNoise",
     "LayerDrop",
     "LockedDropout",
+    "MaxDrop",
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",
     "Moments",
+    "PatchDropout",
     "StandoutLinear",
+    "StochasticRateDropout",
     "__version__",
     "fold_in",
     "functional",

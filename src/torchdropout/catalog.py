@@ -45,6 +45,8 @@ _TOMPSON = "Tompson et al. Efficient Object Localization Using Convolutional Net
 _KLAMBAUER = "Klambauer et al. Self-Normalizing Neural Networks. NIPS 2017, arXiv:1706.02515"
 _WU = "Wu, Gu. Towards Dropout Training for Convolutional Neural Networks. Neural Networks 71, 2015, arXiv:1512.00242"
 _WAN = "Wan, Zeiler, Zhang, LeCun, Fergus. Regularization of Neural Networks using DropConnect. ICML 2013"
+_PARK = "Park, Kwak. Analysis on the Dropout Effect in Convolutional Neural Networks. ACCV 2016"
+_GHIASI = "Ghiasi, Lin, Le. DropBlock. NeurIPS 2018, arXiv:1810.12890"
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -166,6 +168,33 @@ METHODS: tuple[Method, ...] = (
         reference="Fan, Grave, Joulin. Reducing Transformer Depth on Demand with Structured Dropout. ICLR 2020, "
         "arXiv:1909.11556",
         input_shape=(64, 128), default=0.1,
+    ),
+    Method(
+        "max-drop", "Max-Drop", "MaxDrop", "max_drop",
+        noise="Bernoulli", shared="the window", target="maxima of feature maps", test_time="identity",
+        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2,
+    ),
+    Method(
+        "stochastic-rate", "Stochastic dropout (random rate)", "StochasticRateDropout", "stochastic_rate_dropout",
+        noise="Bernoulli of a random rate", shared="nothing", target="activations", test_time="identity",
+        reference=_PARK, input_shape=(64, 128), argument="high", default=0.4,
+    ),
+    Method(
+        "drop-block1d", "DropBlock, sequences", "DropBlock1d", "drop_block1d",
+        noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
+        reference=_GHIASI, input_shape=(32, 16, 16), default=0.1,
+    ),
+    Method(
+        "drop-block2d", "DropBlock, images", "DropBlock2d", "drop_block2d",
+        noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
+        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1,
+    ),
+    Method(
+        "patch-dropout", "PatchDropout", "PatchDropout", "patch_dropout",
+        noise="a random subset", shared="features", target="patch tokens", test_time="identity",
+        reference="Liu et al. PatchDropout: Economizing Vision Transformers Using Patch Dropout. WACV 2023, "
+        "arXiv:2208.07220",
+        input_shape=(8, 65, 32),
     ),
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from torchdropout.layers._noise import times_bernoulli
 from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
 from torchdropout.layers.avg_pool import avg_pool_dropout1d, avg_pool_dropout2d
 from torchdropout.layers.cutout import cutout
+from torchdropout.layers.drop_block import drop_block1d, drop_block2d
 from torchdropout.layers.drop_key import drop_key, drop_key_rates
 from torchdropout.layers.drop_path import drop_path
 from torchdropout.layers.dropconnect import dropconnect
@@ -24,15 +25,20 @@ from torchdropout.layers.gaussian import gaussian_dropout
 from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
 from torchdropout.layers.layer_drop import layer_drop
 from torchdropout.layers.locked import locked_dropout
+from torchdropout.layers.max_drop import max_drop
 from torchdropout.layers.max_pool import max_pool_dropout1d, max_pool_dropout2d
+from torchdropout.layers.patch_dropout import patch_dropout
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
 from torchdropout.layers.standout import standout
+from torchdropout.layers.stochastic_rate import stochastic_rate_dropout
 
 __all__ = [
     "alpha_dropout",
     "avg_pool_dropout1d",
     "avg_pool_dropout2d",
     "cutout",
+    "drop_block1d",
+    "drop_block2d",
     "drop_key",
     "drop_key_rates",
     "drop_path",
@@ -50,12 +56,15 @@ __all__ = [
     "gaussian_noise",
     "layer_drop",
     "locked_dropout",
+    "max_drop",
     "max_pool_dropout1d",
     "max_pool_dropout2d",
     "normal",
+    "patch_dropout",
     "relu_moments",
     "sigmoid_moments",
     "standout",
+    "stochastic_rate_dropout",
 ]
 
 
