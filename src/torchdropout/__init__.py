@@ -13,6 +13,7 @@ from torchdropout.layers.drop_path import DropPath
 from torchdropout.layers.dropconnect import DropConnectLinear
 from torchdropout.layers.dropconnect_conv import DropConnectConv1d, DropConnectConv2d
 from torchdropout.layers.dropout import Dropout
+from torchdropout.layers.embedding import EmbeddingDropout
 from torchdropout.layers.fast_dropout import FastDropoutLinear
 from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
@@ -21,9 +22,12 @@ from torchdropout.layers.locked import LockedDropout
 from torchdropout.layers.max_drop import MaxDrop
 from torchdropout.layers.max_pool import MaxPoolDropout1d, MaxPoolDropout2d
 from torchdropout.layers.patch_dropout import PatchDropout
+from torchdropout.layers.sparse_variational import SparseVariationalLinear
+from torchdropout.layers.sparse_variational_conv import SparseVariationalConv1d, SparseVariationalConv2d
 from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
 from torchdropout.layers.standout import StandoutLinear
 from torchdropout.layers.stochastic_rate import StochasticRateDropout
+from torchdropout.layers.word import WordDropout
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "EmbeddingDropout",
     "FastDropoutLinear",
     "FeatureAlphaDropout",
     "GaussianDropout",
@@ -55,8 +60,12 @@ __all__ = [
     "MaxPoolDropout2d",
     "Moments",
     "PatchDropout",
+    "SparseVariationalConv1d",
+    "SparseVariationalConv2d",
+    "SparseVariationalLinear",
     "StandoutLinear",
     "StochasticRateDropout",
+    "WordDropout",
     "__version__",
     "fold_in",
     "functional",

@@ -5,6 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+# Where methods go in a network, and which built-in models have such a place.
+PLACES: dict[str, tuple[str, ...]] = {
+    "activations": ("linear", "mlp", "cnn", "transformer"),
+    "inputs": ("linear", "mlp", "cnn", "transformer"),
+    "weights": ("linear", "mlp", "cnn", "transformer"),
+    "hidden weights": ("mlp", "cnn", "transformer"),
+    "kernels": ("cnn", "transformer"),
+    "maps": ("cnn",),
+    "pools": ("cnn",),
+    "attention": ("transformer",),
+    "branches": ("transformer",),
+    "layers": ("transformer",),
+    "patches": ("transformer",),
+    "sequences": ("transformer",),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One row of the catalogue.
@@ -20,9 +37,10 @@ class Method:
         test_time: What happens in eval mode.
         reference: Authors, title, venue, year.
         input_shape: The shape of an input that shows the method's sharing pattern.
-        argument: The name of the strength's argument: a drop probability `p` or a standard deviation `std`.
+        argument: The name of the strength's argument: a drop probability `p`, a standard deviation `std` or another;
+            empty where the method has none.
         default: The strength that a comparison uses when none is named.
-        models: The built-in models of `torchdropout compare` that the method can be placed in.
+        place: Where it goes in a network, a key of `PLACES`; empty where no built-in model has such a place.
     """
 
     name: str
@@ -37,7 +55,12 @@ class Method:
     input_shape: tuple[int, ...]
     argument: str = "p"
     default: float = 0.5
-    models: tuple[str, ...] = ()
+    place: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The built-in models of `torchdropout compare` that the method can be placed in."""
+        return PLACES[self.place] if self.place else ()
 
 
 _SRIVASTAVA = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov. Dropout. JMLR 15, 2014"
@@ -47,12 +70,15 @@ _WU = "Wu, Gu. Towards Dropout Training for Convolutional Neural Networks. Neura
 _WAN = "Wan, Zeiler, Zhang, LeCun, Fergus. Regularization of Neural Networks using DropConnect. ICML 2013"
 _PARK = "Park, Kwak. Analysis on the Dropout Effect in Convolutional Neural Networks. ACCV 2016"
 _GHIASI = "Ghiasi, Lin, Le. DropBlock. NeurIPS 2018, arXiv:1810.12890"
+_MOLCHANOV = (
+    "Molchanov, Ashukha, Vetrov. Variational Dropout Sparsifies Deep Neural Networks. ICML 2017, arXiv:1701.05369"
+)
 
 METHODS: tuple[Method, ...] = (
     Method(
         "dropout", "Dropout", "Dropout", "dropout",
         noise="Bernoulli / keep", shared="nothing", target="activations", test_time="identity",
-        reference=_SRIVASTAVA, input_shape=(64, 128), models=("linear", "mlp", "cnn"),
+        reference=_SRIVASTAVA, input_shape=(64, 128), place="activations",
     ),
     Method(
         "dropout1d", "Spatial dropout, sequences", "Dropout1d", "dropout1d",
@@ -62,7 +88,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "dropout2d", "Spatial dropout, images", "Dropout2d", "dropout2d",
         noise="Bernoulli / keep", shared="height, width", target="feature maps", test_time="identity",
-        reference=_TOMPSON, input_shape=(32, 64, 4, 4), default=0.2, models=("cnn",),
+        reference=_TOMPSON, input_shape=(32, 64, 4, 4), default=0.2, place="maps",
     ),
     Method(
         "dropout3d", "Spatial dropout, volumes", "Dropout3d", "dropout3d",
@@ -82,32 +108,32 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gaussian", "Gaussian dropout", "GaussianDropout", "gaussian_dropout",
         noise="Normal(1, p/(1-p))", shared="nothing", target="activations", test_time="identity",
-        reference=_SRIVASTAVA + ", section 10", input_shape=(64, 128), models=("linear", "mlp", "cnn"),
+        reference=_SRIVASTAVA + ", section 10", input_shape=(64, 128), place="activations",
     ),
     Method(
         "gaussian-noise", "Gaussian noise", "GaussianNoise", "gaussian_noise",
         noise="Normal(0, std**2), added", shared="nothing", target="activations", test_time="identity",
         reference="Bishop. Training with Noise is Equivalent to Tikhonov Regularization. Neural Computation 7, 1995",
-        input_shape=(64, 128), argument="std", default=0.2, models=("linear", "mlp", "cnn"),
+        input_shape=(64, 128), argument="std", default=0.2, place="activations",
     ),
     Method(
         "drop-path", "DropPath (stochastic depth)", "DropPath", "drop_path",
         noise="Bernoulli / keep", shared="all but the batch", target="residual branches", test_time="identity",
         reference="Huang et al. Deep Networks with Stochastic Depth. ECCV 2016, arXiv:1603.09382",
-        input_shape=(2048, 4, 2), default=0.1,
+        input_shape=(2048, 4, 2), default=0.1, place="branches",
     ),
     Method(
         "locked", "Locked dropout", "LockedDropout", "locked_dropout",
         noise="Bernoulli / keep", shared="time", target="sequences", test_time="identity",
         reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
         "NIPS 2016, arXiv:1512.05287",
-        input_shape=(8, 32, 64),
+        input_shape=(8, 32, 64), place="sequences",
     ),
     Method(
         "standout", "Standout (adaptive dropout)", "StandoutLinear", "standout",
         noise="Bernoulli(pi(x))", shared="nothing", target="activations", test_time="times pi(x)",
         reference="Ba, Frey. Adaptive dropout for training deep neural networks. NIPS 2013",
-        input_shape=(64, 128), argument="beta", default=0.0,
+        input_shape=(64, 128), argument="beta", default=0.0, place="hidden weights",
     ),
     Method(
         "max-pool1d", "Max-pooling dropout, sequences", "MaxPoolDropout1d", "max_pool_dropout1d",
@@ -117,7 +143,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "max-pool2d", "Max-pooling dropout, images", "MaxPoolDropout2d", "max_pool_dropout2d",
         noise="Bernoulli", shared="nothing", target="max-pooling windows",
-        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4),
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4), place="pools",
     ),
     Method(
         "avg-pool1d", "Average-pooling dropout, sequences", "AvgPoolDropout1d", "avg_pool_dropout1d",
@@ -127,17 +153,17 @@ METHODS: tuple[Method, ...] = (
     Method(
         "avg-pool2d", "Average-pooling dropout, images", "AvgPoolDropout2d", "avg_pool_dropout2d",
         noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
-        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4),
+        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4), place="pools",
     ),
     Method(
         "fast-dropout", "Fast dropout", "FastDropoutLinear", "fast_dropout_linear",
         noise="Normal(mu, s**2)", shared="nothing", target="pre-activations", test_time="identity, or the moments",
-        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126", input_shape=(64, 128),
+        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126", input_shape=(64, 128), place="weights",
     ),
     Method(
         "dropconnect", "DropConnect", "DropConnectLinear", "dropconnect",
         noise="Bernoulli", shared="nothing", target="weights and biases",
-        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(64, 128),
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(64, 128), place="hidden weights",
     ),
     Method(
         "dropconnect1d", "DropConnect, sequences", "DropConnectConv1d", "dropconnect",
@@ -147,37 +173,37 @@ METHODS: tuple[Method, ...] = (
     Method(
         "dropconnect2d", "DropConnect, images", "DropConnectConv2d", "dropconnect",
         noise="Bernoulli", shared="positions", target="weights and biases",
-        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 4, 4),
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 4, 4), place="kernels",
     ),
     Method(
         "cutout", "Cutout", "Cutout", "cutout",
         noise="a zero square at a random place", shared="channels", target="input images", test_time="identity",
         reference="DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017, "
         "arXiv:1708.04552",
-        input_shape=(256, 3, 8, 8), argument="size", default=0.5,
+        input_shape=(256, 3, 8, 8), argument="size", default=0.5, place="inputs",
     ),
     Method(
         "drop-key", "DropKey", "DropKey", "drop_key",
         noise="Bernoulli", shared="nothing", target="attention scores", test_time="identity",
         reference="Li et al. DropKey for Vision Transformer. CVPR 2023, arXiv:2208.02646",
-        input_shape=(8, 4, 16, 16), default=0.1,
+        input_shape=(8, 4, 16, 16), default=0.1, place="attention",
     ),
     Method(
         "layer-drop", "LayerDrop", "LayerDrop", "layer_drop",
         noise="Bernoulli", shared="everything", target="whole layers", test_time="the layer runs",
         reference="Fan, Grave, Joulin. Reducing Transformer Depth on Demand with Structured Dropout. ICLR 2020, "
         "arXiv:1909.11556",
-        input_shape=(64, 128), default=0.1,
+        input_shape=(64, 128), default=0.1, place="layers",
     ),
     Method(
         "max-drop", "Max-Drop", "MaxDrop", "max_drop",
         noise="Bernoulli", shared="the window", target="maxima of feature maps", test_time="identity",
-        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2,
+        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2, place="maps",
     ),
     Method(
         "stochastic-rate", "Stochastic dropout (random rate)", "StochasticRateDropout", "stochastic_rate_dropout",
         noise="Bernoulli of a random rate", shared="nothing", target="activations", test_time="identity",
-        reference=_PARK, input_shape=(64, 128), argument="high", default=0.4,
+        reference=_PARK, input_shape=(64, 128), argument="high", default=0.4, place="activations",
     ),
     Method(
         "drop-block1d", "DropBlock, sequences", "DropBlock1d", "drop_block1d",
@@ -187,14 +213,44 @@ METHODS: tuple[Method, ...] = (
     Method(
         "drop-block2d", "DropBlock, images", "DropBlock2d", "drop_block2d",
         noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
-        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1,
+        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1, place="maps",
     ),
     Method(
         "patch-dropout", "PatchDropout", "PatchDropout", "patch_dropout",
         noise="a random subset", shared="features", target="patch tokens", test_time="identity",
         reference="Liu et al. PatchDropout: Economizing Vision Transformers Using Patch Dropout. WACV 2023, "
         "arXiv:2208.07220",
-        input_shape=(8, 65, 32),
+        input_shape=(8, 65, 32), place="patches",
+    ),
+    Method(
+        "embedding-dropout", "Embedding dropout", "EmbeddingDropout", "embedding_dropout",
+        noise="Bernoulli / keep", shared="occurrences of a word", target="word vectors", test_time="identity",
+        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
+        "NIPS 2016, arXiv:1512.05287",
+        input_shape=(32, 20), default=0.1,
+    ),
+    Method(
+        "word-dropout", "Word dropout", "WordDropout", "word_dropout",
+        noise="Bernoulli", shared="nothing", target="token numbers", test_time="identity",
+        reference="Bowman et al. Generating Sentences from a Continuous Space. CoNLL 2016, arXiv:1511.06349",
+        input_shape=(32, 20), default=0.1,
+    ),
+    Method(
+        "sparse-variational", "Sparse variational dropout", "SparseVariationalLinear", "sparse_variational_linear",
+        noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
+        reference=_MOLCHANOV, input_shape=(64, 128), argument="log_sigma2", default=-10.0, place="weights",
+    ),
+    Method(
+        "sparse-variational1d", "Sparse variational dropout, sequences", "SparseVariationalConv1d",
+        "sparse_variational_linear",
+        noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
+        reference=_MOLCHANOV, input_shape=(16, 32, 8), argument="log_sigma2", default=-10.0,
+    ),
+    Method(
+        "sparse-variational2d", "Sparse variational dropout, images", "SparseVariationalConv2d",
+        "sparse_variational_linear",
+        noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
+        reference=_MOLCHANOV, input_shape=(16, 32, 6, 6), argument="log_sigma2", default=-10.0, place="kernels",
     ),
 )  # fmt: skip
 

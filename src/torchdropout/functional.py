@@ -19,6 +19,7 @@ from torchdropout.layers.drop_key import drop_key, drop_key_rates
 from torchdropout.layers.drop_path import drop_path
 from torchdropout.layers.dropconnect import dropconnect
 from torchdropout.layers.dropout import dropout
+from torchdropout.layers.embedding import embedding_dropout
 from torchdropout.layers.fast_dropout import fast_dropout_linear
 from torchdropout.layers.fast_dropout_loss import fast_dropout_cross_entropy, fast_dropout_logistic_loss
 from torchdropout.layers.gaussian import gaussian_dropout
@@ -28,9 +29,11 @@ from torchdropout.layers.locked import locked_dropout
 from torchdropout.layers.max_drop import max_drop
 from torchdropout.layers.max_pool import max_pool_dropout1d, max_pool_dropout2d
 from torchdropout.layers.patch_dropout import patch_dropout
+from torchdropout.layers.sparse_variational import sparse_variational_linear
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
 from torchdropout.layers.standout import standout
 from torchdropout.layers.stochastic_rate import stochastic_rate_dropout
+from torchdropout.layers.word import word_dropout
 
 __all__ = [
     "alpha_dropout",
@@ -48,6 +51,7 @@ __all__ = [
     "dropout2d",
     "dropout3d",
     "dropout_mask",
+    "embedding_dropout",
     "fast_dropout_cross_entropy",
     "fast_dropout_linear",
     "fast_dropout_logistic_loss",
@@ -63,8 +67,10 @@ __all__ = [
     "patch_dropout",
     "relu_moments",
     "sigmoid_moments",
+    "sparse_variational_linear",
     "standout",
     "stochastic_rate_dropout",
+    "word_dropout",
 ]
 
 
