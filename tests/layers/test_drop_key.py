@@ -294,8 +294,21 @@ def test_attention_copies_compiles_and_replays():
     (grad,) = torch.autograd.grad(again.sum(), ours.in_proj_weight)
     torch.manual_seed(1)
     assert torch.equal(grad, torch.autograd.grad(ours(q, k, v)[0].sum(), ours.in_proj_weight)[0])
-    ours.p = 1.0
-    assert ours.p == 1.0
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for ours.p in (0.2, 0.3):
+            torch.testing.assert_close(compiled(q, k, v, noise_key=td.key(0)), ours(q, k, v, noise_key=td.key(0)))
+    rows = torch.func.vmap(lambda x: ours(x, x, x, need_weights=False)[0], randomness="different")(q.expand(6, 3, 4, 8))
+    assert len(rows.flatten(1).unique(dim=0)) == 6
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_from_attention_keeps_weights_and_options(options):
+    plain, _ = pair(**options)
+    ours = td.DropKeyMultiheadAttention.from_attention(plain.eval(), drop_key=0.5)
+    q, k, v = inputs(options)
+    torch.testing.assert_close(ours(q, k, v), plain(q, k, v))
+    assert ours.p == 0.5
+    assert ours.out_proj.weight is not plain.out_proj.weight
 
 
 def test_training_follows_pytorchs_layer_without_noise_and_leaves_it_with():

@@ -95,6 +95,32 @@ class DropKeyMultiheadAttention(Rate, nn.MultiheadAttention):
     def _check_p(self, value: float) -> None:
         check_drop_key(value)
 
+    @classmethod
+    def from_attention(cls, attention: nn.MultiheadAttention, *, drop_key: float = 0.1) -> DropKeyMultiheadAttention:
+        """The layer with a copy of the weights of PyTorch's.
+
+        Args:
+            attention: What to copy.
+            drop_key: The probability of dropping a key.
+        """
+        out = attention.out_proj.weight
+        new = cls(
+            attention.embed_dim,
+            attention.num_heads,
+            attention.dropout,
+            attention.in_proj_bias is not None,
+            attention.bias_k is not None,
+            attention.add_zero_attn,
+            attention.kdim,
+            attention.vdim,
+            attention.batch_first,
+            out.device,
+            out.dtype,
+            drop_key=drop_key,
+        )
+        new.load_state_dict(attention.state_dict())
+        return new.train(attention.training)
+
     @property
     def _qkv_same_embed_dim(self) -> bool:
         """False while noisy: `torch.nn.TransformerEncoderLayer` in eval would otherwise bypass this module."""
@@ -118,7 +144,8 @@ class DropKeyMultiheadAttention(Rate, nn.MultiheadAttention):
         noise_key: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As `torch.nn.MultiheadAttention`; noisy in training."""
-        if not self.training or self.p == 0:
+        p = self._rate()
+        if not self.training or (not isinstance(p, Tensor) and p == 0):
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )
@@ -132,7 +159,7 @@ class DropKeyMultiheadAttention(Rate, nn.MultiheadAttention):
             mask = mask + _additive("attn_mask", attn_mask, q.dtype, sizes)
         if key_padding_mask is not None:
             mask = mask + _additive("key_padding_mask", key_padding_mask, q.dtype, sizes)
-        mask = lowered(mask.expand(sizes), bernoulli(sizes, self._rate(), noise_key, q))
+        mask = lowered(mask.expand(sizes), bernoulli(sizes, p, noise_key, q))
         attended, weights = self._attend(q, k, v, mask, need_weights)
         output = self.out_proj(attended.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
