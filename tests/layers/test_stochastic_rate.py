@@ -7,7 +7,6 @@ from scipy import stats
 import torchdropout as td
 from torchdropout.layers.stochastic_rate import Rates, draw_rate
 
-
 DEFAULT = Rates(0.0, 0.4, "uniform", 0.2, 0.1, 0.7, 1.5)
 
 

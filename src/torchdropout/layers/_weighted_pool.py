@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,7 +44,7 @@ def _by_network(x: Tensor, over: Windows) -> list[Tensor]:
     elements = [x]
     for axis in range(-len(over.kernel), 0):
         elements = [seen for whole in elements for seen in _positions(whole, axis, over)]
-    for high, low in _comparators(len(elements)):
+    for high, low in _NETWORKS[len(elements)]:
         a, b = elements[high], elements[low]
         elements[high], elements[low] = torch.maximum(a, b), torch.minimum(a, b)
     return elements
@@ -60,7 +58,6 @@ def _positions(x: Tensor, axis: int, over: Windows) -> list[Tensor]:
     return [x[..., part] if axis == -1 else x[..., part, :] for part in seen]
 
 
-@functools.lru_cache
 def _comparators(count: int) -> list[tuple[int, int]]:
     """Batcher's merge exchange (Knuth, The Art of Computer Programming, volume 3, 5.2.2, algorithm M)."""
     pairs = []
@@ -75,3 +72,6 @@ def _comparators(count: int) -> list[tuple[int, int]]:
             q, r, d = q // 2, p, q - p
         p //= 2
     return pairs
+
+
+_NETWORKS = [_comparators(count) for count in range(_LARGEST_NETWORK + 1)]

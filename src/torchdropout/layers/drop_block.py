@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from torchdropout.layers._checks import check_choice, check_probability
 from torchdropout.layers._noise import uniform
@@ -150,11 +151,14 @@ def _seed_rate(p: float | Tensor, size: tuple[int, ...], block: int, gamma: Gamm
         for length in size:
             rate = rate * (length / (block * (length - block + 1)))
         return rate
-    if isinstance(p, Tensor):
+    if not isinstance(p, Tensor) and p == 1:
+        return 1.0
+    if isinstance(p, Tensor) or is_compiling():
+        p = torch.as_tensor(p, dtype=torch.float64)
         counts, weights = _coverage(size, block)
         solved: Tensor = _solve(p, torch.tensor(counts, dtype=p.dtype), torch.tensor(weights, dtype=p.dtype), torch)
         return solved
-    return 1.0 if p == 1 else seed_rate(float(p), size, block)
+    return seed_rate(float(p), size, block)
 
 
 @functools.lru_cache(maxsize=1024)
