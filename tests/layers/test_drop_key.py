@@ -297,7 +297,7 @@ def test_attention_copies_compiles_and_replays():
     with torch._dynamo.config.patch(error_on_recompile=True):
         for ours.p in (0.2, 0.3):
             torch.testing.assert_close(compiled(q, k, v, noise_key=td.key(0)), ours(q, k, v, noise_key=td.key(0)))
-    rows = torch.func.vmap(lambda x: ours(x, x, x, need_weights=False)[0], randomness="different")(q.expand(6, 3, 4, 8))
+    rows = torch.func.vmap(lambda x: ours(x, x, x)[0], randomness="different")(q.expand(6, 3, 4, 8))
     assert len(rows.flatten(1).unique(dim=0)) == 6
 
 

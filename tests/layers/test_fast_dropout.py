@@ -117,17 +117,20 @@ def test_fast_dropout_rescale_relation_of_the_two_conventions():
 
 @pytest.mark.parametrize("activation", ["identity", "relu"])
 def test_fast_dropout_moments_agree_with_dropout(activation):
-    """200 inputs, 40000 masks: means within 1 % of the outputs' root mean square, standard deviations within 3 %."""
+    """200 inputs, 200000 masks: means within 1 % of the root mean square, standard deviations within 3 %.
+
+    The standard error of a mean is 0.22 % at most, so chance alone fails one of 64 with probability 4e-4.
+    """
     torch.manual_seed(1)
-    w, x, p = torch.randn(16, 200, dtype=D) / 200**0.5, torch.randn(200, dtype=D).abs(), 0.5
+    w, x, p = torch.randn(64, 200, dtype=D) / 200**0.5, torch.randn(200, dtype=D).abs(), 0.5
     layer = td.FastDropoutLinear.from_linear(linear(w), p=p, mode="moments", activation=activation)
     mean, variance = layer(x)
-    dropped = td.functional.dropout(x.expand(40_000, 200).contiguous(), p, key=td.key(0))
-    y = dropped @ w.T
+    x = x.expand(40_000, 200).contiguous()
+    y = torch.cat([td.functional.dropout(x, p, key=key) @ w.T for key in td.split(td.key(0), 5)])
     y = y.relu() if activation == "relu" else y
     scale = y.std(0)
     live = scale > 0.5 * scale.max()  # of a unit that is rarely on, only the normal's tail is seen
-    assert live.sum() >= 8
+    assert live.sum() >= 16
     assert ((mean - y.mean(0)).abs()[live] < 0.01 * y.square().mean(0).sqrt()[live]).all()
     assert ((variance.sqrt() / scale - 1).abs()[live] < 0.03).all()
 
