@@ -20,7 +20,7 @@ def everything() -> Table:
     for heading in ("default", "compare in"):
         table.add_column(heading, no_wrap=True)
     for row in catalog.METHODS:
-        default = f"{row.argument}={row.default:g}"
+        default = f"{row.argument}={row.default:g}" if row.argument else "–"
         table.add_row(row.name, row.noise, row.shared, row.target, default, ", ".join(row.models) or "–")
     return table
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from torchdropout.study import conditions, datasets, description, execution, models, protocol, refit, reporting, tables
-from torchdropout.study.conditions import Condition, Placed
+from torchdropout.study.conditions import Condition
 from torchdropout.study.config import CompareConfig, from_settings, placed_in
 from torchdropout.study.datasets.prepare import fit as fit_preparation
 from torchdropout.study.errors import StudyError
@@ -93,7 +93,7 @@ def compare(
 
 def _prepare(config: CompareConfig) -> _Prepared:
     """Everything that can be wrong with the input is found here."""
-    compared = conditions.expand(config)
+    named = conditions.expand(config)
     data = datasets.load(
         config.data,
         target=config.target,
@@ -103,6 +103,7 @@ def _prepare(config: CompareConfig) -> _Prepared:
     )
     protocol.judge(config, data)
     material = Material(config, data, protocol.divide(config, data))
+    compared = conditions.fitting(named, config, data)
     _check_model(material, compared)
     return _Prepared(material, compared, protocol.plan(config, compared))
 
@@ -112,10 +113,20 @@ def _check_model(material: Material, compared: tuple[Condition, ...]) -> None:
     preparation = fit_preparation(data, material.folds[0, 0].train, log_target=config.log_target)
     outputs = len(data.classes) or 1
     for condition in compared:
-        placed = Placed(condition.method, condition.candidates[0] if condition.candidates else None)
-        with torch.random.fork_rng(devices=[]):
-            model = models.build(config, preparation.shape, outputs, placed)
-            models.check(model, config, preparation.shape, outputs)
+        for placed in condition.placed:
+            with torch.random.fork_rng(devices=[]), _refusals(condition):
+                model = models.build(config, preparation.shape, outputs, placed)
+                models.check(model, config, preparation.shape, outputs)
+
+
+@contextmanager
+def _refusals(condition: Condition) -> Iterator[None]:
+    try:
+        yield
+    except StudyError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise StudyError(f"compare: {condition.label} is refused by its layer: {error}") from error
 
 
 def _new(prepared: _Prepared) -> tuple[Store, Path]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+import numpy as np
 
-import torchdropout
 from torchdropout import catalog
 from torchdropout.study.config import MODELS, CompareConfig
+from torchdropout.study.datasets import Dataset
 from torchdropout.study.errors import StudyError
 
 PLAIN = "none"
@@ -19,8 +18,6 @@ SITES = ("input", "conv", "dense")
 # Srivastava et al. 2014, appendix B: inputs are kept with 0.8 and convolutions with 0.75 where hidden layers keep 0.5.
 LIMITS = {"input": 0.2, "conv": 0.25, "dense": 1.0}
 
-MakeNoise = Callable[..., nn.Module]
-
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -29,7 +26,8 @@ class Condition:
     Attributes:
         method: A name of the catalogue, or `none`.
         candidates: Values of the method's argument, at hidden layers. Of several, every run chooses one on an inner
-            validation part of its training data. None for the plain network.
+            validation part of its training data. None for the plain network, and
+            for methods without a strength.
     """
 
     method: str
@@ -39,6 +37,11 @@ class Condition:
     def argument(self) -> str:
         """The name of the strength: `p`, `std`, or nothing for the plain network."""
         return "" if self.method == PLAIN else catalog.get(self.method).argument
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The method at each strength; once, without one, where it has none."""
+        return tuple(Placed(self.method, value) for value in self.candidates or (None,))
 
     @property
     def label(self) -> str:
@@ -51,7 +54,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A method at one strength: it makes the noise of each site of a network."""
+    """A method at one strength."""
 
     method: str
     strength: float | None = None
@@ -69,35 +72,31 @@ class Placed:
         if self.strength is None:
             return None
         row = catalog.get(self.method)
-        if row.target == "feature maps":
+        if row.place == "maps":
             return self.strength if site == "conv" else None
         return min(self.strength * share, LIMITS[site]) if row.argument == "p" else self.strength
-
-    def noise(self, site: str, share: float = 1.0) -> nn.Module:
-        """The layer for a site; the identity where nothing acts."""
-        if site not in SITES:
-            raise ValueError(f"noise: `site` must be one of {', '.join(SITES)}, got {site!r}.")
-        strength = self.strength_at(site, share)
-        if strength is None:
-            return nn.Identity()
-        layer: nn.Module = getattr(torchdropout, catalog.get(self.method).layer)(strength)
-        return layer
 
 
 def expand(config: CompareConfig) -> tuple[Condition, ...]:
     """Every condition of a comparison, in the order the methods were named.
 
     Raises:
-        StudyError: A method is unknown, or cannot be placed in the model, or refuses its strength.
+        StudyError: A method is unknown, or cannot be placed in the model.
     """
     conditions = tuple(_of_method(name, config) for name in _names(config))
     if config.p and not any(condition.argument == "p" for condition in conditions):
         raise StudyError(
             f"compare: `p` was given, but no method of {', '.join(config.methods)} takes a drop probability."
         )
-    for condition in conditions:
-        _check_strengths(condition)
     return conditions
+
+
+def fitting(conditions: tuple[Condition, ...], config: CompareConfig, data: Dataset) -> tuple[Condition, ...]:
+    """All methods, less those that act on images where the examples are none; methods that were named stay."""
+    images = isinstance(data.inputs, np.ndarray) and data.inputs.ndim == 4
+    if images or ALL not in config.methods:
+        return conditions
+    return tuple(c for c in conditions if c.method == PLAIN or catalog.get(c.method).place != "inputs")
 
 
 def _names(config: CompareConfig) -> tuple[str, ...]:
@@ -105,10 +104,9 @@ def _names(config: CompareConfig) -> tuple[str, ...]:
         return config.methods
     if len(config.methods) > 1:
         raise StudyError(f"compare: `methods` must name nothing besides {ALL!r}, got {', '.join(config.methods)}.")
-    fitting = [
-        row.name for row in catalog.METHODS if config.model in row.models or (":" in config.model and row.models)
-    ]
-    return (PLAIN, *fitting)
+    own = ":" in config.model  # what a user's network has a place for, apart from noise, is not known
+    fits = [row.name for row in catalog.METHODS if (row.place == "activations" if own else config.model in row.models)]
+    return (PLAIN, *fits)
 
 
 def _of_method(name: str, config: CompareConfig) -> Condition:
@@ -120,6 +118,8 @@ def _of_method(name: str, config: CompareConfig) -> Condition:
             f"it fits {' and '.join(row.models)}" if row.models else "none of the built-in models has a place for it"
         )
         raise StudyError(f"compare: method {name!r} cannot be placed in model {config.model!r}: {where}.")
+    if not row.argument:
+        return Condition(name)
     return Condition(name, config.p if row.argument == "p" and config.p else (row.default,))
 
 
@@ -128,12 +128,3 @@ def _row(name: str) -> catalog.Method:
         return catalog.get(name)
     except ValueError as error:
         raise StudyError(f"compare: {error}") from error
-
-
-def _check_strengths(condition: Condition) -> None:
-    for value in condition.candidates:
-        try:
-            for site in SITES:
-                Placed(condition.method, value).noise(site)
-        except ValueError as error:
-            raise StudyError(f"compare: {condition.label} is refused by its layer: {error}") from error

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torchdropout.study.errors import StudyError
 
-MODELS = ("linear", "mlp", "cnn")
+MODELS = ("linear", "mlp", "cnn", "transformer")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 AUTOCAST = ("none", "bfloat16", "float16")

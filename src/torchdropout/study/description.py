@@ -8,9 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torchdropout import catalog
 from torchdropout._version import __version__
 from torchdropout.study import protocol
-from torchdropout.study.conditions import SITES, Condition, Placed
+from torchdropout.study.conditions import PLAIN, SITES, Condition
 from torchdropout.study.config import available_cores
 from torchdropout.study.execution import Material
 
@@ -49,11 +50,12 @@ def versions() -> dict[str, str]:
 
 
 def _method(condition: Condition) -> dict[str, Any]:
-    first = Placed(condition.method, condition.candidates[0] if condition.candidates else None)
+    first, row = condition.placed[0], None if condition.method == PLAIN else catalog.get(condition.method)
     return {
         "method": condition.method,
         "argument": condition.argument,
         "candidates": list(condition.candidates),
+        "place": "" if row is None else row.place,
         "sites": {site: first.strength_at(site) for site in SITES},
     }
 

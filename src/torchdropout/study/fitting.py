@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from torchdropout.study import metrics, recipe
+from torchdropout.study import hooks, metrics, recipe
 from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.datasets import Dataset, Inputs, prepare
@@ -77,6 +77,7 @@ class Job:
             recipe.of(self.config),
             measure=lambda model: _losses(network, {"train": training} | watched),
             order_seed=self.state.order,
+            hooks=hooks.of(network.model, len(part), self.config, self.data.task),
             watched="inner_loss",
         )
         for epoch in epochs:
@@ -87,7 +88,7 @@ class Job:
 
     def choose(self, condition: Condition) -> Placed:
         """The method at the candidate with the lowest loss on the inner validation part, when trained on the rest."""
-        placed = [Placed(condition.method, value) for value in condition.candidates or (None,)]
+        placed = condition.placed
         return placed[0] if len(placed) == 1 else min(placed, key=self._inner_loss)
 
     def measure(self, network: Network) -> dict[str, Metrics]:

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from torchdropout.study.conditions import MakeNoise, Placed
+from torchdropout.study.conditions import Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.errors import StudyError
 from torchdropout.study.named import importable, raised, resolve
+from torchdropout.study.placement import Placement
+from torchdropout.study.transformer import Transformer
 
 MAPS = (16, 32)
 DENSE = 128
@@ -28,26 +30,25 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed) -> 
 
     Args:
         config: Which model; `module:factory` names a function `factory(shape, outputs, noise)` that returns a network,
-            whose argument `noise` makes a layer for a site: `noise("input")`, `noise("conv")` or `noise("dense")`.
+            whose argument `noise` makes a layer for a site: `noise("input")`, `noise("conv")` or `noise("dense")`, and
+            the layers that a method may replace: `noise.linear(ins, outs)`, `noise.conv(...)`, `noise.pool(2)`.
         shape: The shape of one example.
         outputs: The number of classes, or 1.
         placed: The method at its strength.
 
     Raises:
-        StudyError: The examples do not fit the model, or the factory fails.
+        StudyError: The examples do not fit the model, the factory fails, or the method has no place in the network.
     """
-
-    def noise(site: str, share: float = 1.0) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            return placed.noise(site, share)
-
-    if config.model == "linear":
-        return _sequential(_linear(shape, outputs, noise))
-    if config.model == "mlp":
-        return _sequential(_mlp(shape, outputs, noise, config))
-    if config.model == "cnn":
-        return _sequential(_cnn(shape, outputs, noise))
-    return _made(config.model, shape, outputs, noise)
+    place = Placement(placed)
+    if config.model == "transformer":
+        model = _transformer(shape, outputs, place)
+    elif config.model in _PARTS:
+        model = _sequential(_PARTS[config.model](shape, outputs, place, config))
+    else:
+        model = _made(config.model, shape, outputs, place)
+    if not place.acted:
+        raise StudyError(f"compare: method {placed.method!r} has no place in model {config.model!r}.")
+    return model
 
 
 def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int) -> None:
@@ -89,48 +90,67 @@ def _size(shape: Shape) -> int:
     return int(torch.Size(shape).numel())
 
 
-def _linear(shape: Shape, outputs: int, noise: MakeNoise) -> Parts:
-    return [("flatten", nn.Flatten()), ("input", noise("input")), ("output", nn.Linear(_size(shape), outputs))]
+def _linear(shape: Shape, outputs: int, place: Placement, _: CompareConfig) -> Parts:
+    size = _size(shape)
+    return [*_inputs(place, size), ("output", place.linear(size, outputs, first=True, last=True))]
 
 
-def _mlp(shape: Shape, outputs: int, noise: MakeNoise, config: CompareConfig) -> Parts:
-    parts: Parts = [("flatten", nn.Flatten()), ("input", noise("input"))]
+def _inputs(place: Placement, size: int) -> Parts:
+    return [("whole", place.inputs()), ("flatten", nn.Flatten()), ("input", place("input", features=size))]
+
+
+def _mlp(shape: Shape, outputs: int, place: Placement, config: CompareConfig) -> Parts:
     before = _size(shape)
+    parts = _inputs(place, before)
     for number, width in enumerate(config.widths, 1):
         share = width / max(config.widths) if config.p_by_width else 1.0
-        parts += [(f"linear{number}", nn.Linear(before, width)), (f"relu{number}", nn.ReLU())]
-        parts += [(f"dense{number}", noise("dense", share))]
+        parts += [(f"linear{number}", place.linear(before, width, first=number == 1)), (f"relu{number}", nn.ReLU())]
+        parts += [(f"dense{number}", place("dense", share, features=width))]
         before = width
-    return [*parts, ("output", nn.Linear(before, outputs))]
+    return [*parts, ("output", place.linear(before, outputs, last=True))]
 
 
-def _cnn(shape: Shape, outputs: int, noise: MakeNoise) -> Parts:
-    if len(shape) != 3 or min(shape[1:]) < 4:
-        raise StudyError(f"compare: model 'cnn' needs images of at least 4 x 4, got examples of {_sizes(shape)}.")
-    channels, height, width = shape
+def _cnn(shape: Shape, outputs: int, place: Placement, _: CompareConfig) -> Parts:
+    channels, height, width = _image(shape, "cnn")
+    parts: Parts = [("whole", place.inputs()), ("input", place("input", features=channels))]
+    before, side = channels, min(height, width)
+    for number, maps in enumerate(MAPS, 1):
+        first = number == 1
+        parts += [
+            (f"convolution{number}", place.conv(before, maps, 3, first=first, padding=1)),
+            (f"relu{number}", nn.ReLU()),
+            (f"conv{number}", place("conv", features=maps, size=side)),
+            (f"pool{number}", place.pool(2)),
+        ]
+        before, side = maps, side // 2
     return [
-        ("input", noise("input")),
-        ("convolution1", nn.Conv2d(channels, MAPS[0], 3, padding=1)),
-        ("relu1", nn.ReLU()),
-        ("conv1", noise("conv")),
-        ("pool1", nn.MaxPool2d(2)),
-        ("convolution2", nn.Conv2d(MAPS[0], MAPS[1], 3, padding=1)),
-        ("relu2", nn.ReLU()),
-        ("conv2", noise("conv")),
-        ("pool2", nn.MaxPool2d(2)),
+        *parts,
         ("flatten", nn.Flatten()),
-        ("linear1", nn.Linear(MAPS[1] * (height // 4) * (width // 4), DENSE)),
+        ("linear1", place.linear(MAPS[-1] * (height // 4) * (width // 4), DENSE)),
         ("relu3", nn.ReLU()),
-        ("dense1", noise("dense")),
-        ("output", nn.Linear(DENSE, outputs)),
+        ("dense1", place("dense", features=DENSE)),
+        ("output", place.linear(DENSE, outputs, last=True)),
     ]
 
 
-def _made(name: str, shape: Shape, outputs: int, noise: MakeNoise) -> nn.Module:
+_PARTS = {"linear": _linear, "mlp": _mlp, "cnn": _cnn}
+
+
+def _transformer(shape: Shape, outputs: int, place: Placement) -> nn.Module:
+    return Transformer(_image(shape, "transformer"), outputs, place)
+
+
+def _image(shape: Shape, model: str) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape[1:]) < 4:
+        raise StudyError(f"compare: model {model!r} needs images of at least 4 x 4, got examples of {_sizes(shape)}.")
+    return shape[0], shape[1], shape[2]
+
+
+def _made(name: str, shape: Shape, outputs: int, place: Placement) -> nn.Module:
     with importable(Path.cwd()):
         factory = resolve(name)
         try:
-            model = factory(shape, outputs, noise)
+            model = factory(shape, outputs, place)
         except Exception as error:
             what = f"a network for inputs of {_sizes(shape)}"
             raise StudyError(f"{name}: the factory must return {what}, {raised(error)}.") from error

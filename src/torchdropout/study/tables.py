@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from torchdropout import catalog
 from torchdropout.study.errors import StudyError
 from torchdropout.study.store import FILE, Store
 
 PARTS = ("train", "val", "test")
 FIGURES = ("loss", "accuracy", "rmse", "nll", "ece")
+STRENGTHS = tuple(dict.fromkeys(row.argument for row in catalog.METHODS if row.argument))
 KEY = ["condition", "method", "repeat", "fold", "seed"]
 EXPORTS = ("results.parquet", "results.csv", "curves.parquet", "calibration.parquet", "study.json")
 
@@ -75,14 +77,20 @@ def _in_order(study: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[st
 def _results(study: dict[str, Any], rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame([_result(study, row) for row in rows], columns=_result_columns())
     numbers = [f"{part}_{figure}" for part in PARTS for figure in FIGURES]
-    numbers += ["p", "std", "gap", "seconds", "seconds_per_epoch"]
+    numbers += [*STRENGTHS, "gap", "seconds", "seconds_per_epoch"]
     types = dict.fromkeys(numbers, "float64") | {"best_epoch": "Int64", "flattened": "boolean"}
     return table.astype(types)
 
 
 def _result_columns() -> list[str]:
-    columns = ["condition", "method", "p", "std", "repeat", "fold", "seed", "status", "reason", "epochs", "best_epoch"]
-    columns += ["flattened", "n_train", "n_judge", *(f"{part}_{figure}" for part in PARTS for figure in FIGURES)]
+    columns = ["condition", "method", *STRENGTHS, "repeat", "fold", "seed", "status", "reason", "epochs"]
+    columns += [
+        "best_epoch",
+        "flattened",
+        "n_train",
+        "n_judge",
+        *(f"{part}_{figure}" for part in PARTS for figure in FIGURES),
+    ]
     return [*columns, "gap", "seconds_per_epoch", "seconds", "traceback"]
 
 

@@ -48,6 +48,7 @@ def _network(study: dict[str, Any]) -> str:
     networks = {
         "linear": "A linear network, with noise at its inputs.",
         "mlp": f"Hidden layers of {widths} rectified units.",
+        "transformer": "Patches of the image, two blocks of attention and rectified units, the mean over patches.",
         "cnn": "Two 3 × 3 convolutions, each rectified and max-pooled, then a hidden layer of rectified units.",
     }
     shares = ", and in proportion to a hidden layer's width" if config.get("p_by_width") else ""
@@ -59,11 +60,28 @@ def _network(study: dict[str, Any]) -> str:
     )
 
 
+_ELSEWHERE = {
+    "inputs": "on whole examples",
+    "weights": "in place of every linear layer, and of convolutions where it has them",
+    "hidden weights": "in place of hidden linear layers",
+    "kernels": "in place of convolutions",
+    "pools": "in place of pooling",
+    "attention": "in attention",
+    "branches": "on residual branches",
+    "layers": "around blocks",
+    "patches": "on patches",
+    "sequences": "on sequences",
+}
+
+
 def _placements(study: dict[str, Any]) -> str:
     places = {"input": "inputs", "conv": "after convolutions", "dense": "after hidden layers"}
     absent = {"linear": {"conv", "dense"}, "mlp": {"conv"}}.get(study["config"]["model"], set())
     described = []
     for label, method in study["methods"].items():
+        if method.get("place", "activations") not in ("", "activations", "maps"):
+            described.append(f"{label}: {_ELSEWHERE[method['place']]}")
+            continue
         at = {site: value for site, value in method["sites"].items() if value is not None and site not in absent}
         sites = ", ".join(f"{places.get(site, site)} {value:g}" for site, value in at.items())
         first = f", at {method['argument']} {method['candidates'][0]:g}" if len(method["candidates"]) > 1 else ""

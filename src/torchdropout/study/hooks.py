@@ -1,0 +1,42 @@
+"""What a method adds to training, read off the network that it was placed in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from torchdropout.study.config import CompareConfig
+from torchdropout.study.placement import divergence
+from torchdropout.study.recipe import PLAIN, Hooks
+
+WARMUP = 0.25  # the part of all steps in which the divergence from the prior gains its full weight
+
+
+def of(model: nn.Module, examples: int, config: CompareConfig, task: str) -> Hooks:
+    """Layers with a prior add their divergence from it, divided by the number of examples, to the mean loss.
+
+    A squared error of standardised targets is twice the negative log-likelihood of a unit normal, so the divergence
+    counts twice beside it.
+    """
+    if divergence(model) is None:
+        return PLAIN
+    steps = config.epochs * math.ceil(examples / config.batch_size)
+    weight = (2.0 if task == "regression" else 1.0) / examples
+    return Hooks(penalty=_warmed(weight, max(1, round(WARMUP * steps))))
+
+
+def _warmed(weight: float, steps: int) -> Callable[[nn.Module], Tensor]:
+    """The divergence in nats, times a weight that grows from 0, step by step."""
+    taken = 0
+
+    def penalty(model: nn.Module) -> Tensor:
+        nonlocal taken
+        taken += 1
+        total = divergence(model)
+        if total is None:
+            raise RuntimeError("hooks: the network lost its priors.")
+        return total * (min(1.0, taken / steps) * weight)
+
+    return penalty

@@ -1,0 +1,137 @@
+"""Where each method goes in the built-in networks, and what it leaves as it is."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import torchdropout as td
+from torchdropout import catalog
+from torchdropout.study import CompareConfig, StudyError, compare
+from torchdropout.study.conditions import Placed, expand
+from torchdropout.study.hooks import of
+from torchdropout.study.models import build, check
+from torchdropout.study.placement import Placement, divergence
+
+IMAGE = (1, 8, 8)
+EVERY = [(row.name, model) for row in catalog.METHODS for model in row.models]
+
+
+def made(method, model="mlp", seed=3, shape=IMAGE, **settings):
+    torch.manual_seed(seed)
+    strength = None if method == "none" or not catalog.get(method).argument else catalog.get(method).default
+    return build(CompareConfig(model=model, **settings), shape, 10, Placed(method, strength))
+
+
+def values(model):
+    """The initial values that a network shares with the plain one, whatever wraps its layers."""
+    return {name.replace(".layer.", "."): value for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(("method", "model"), EVERY)
+def test_the_method_is_in_the_network_and_initial_values_are_the_plain_networks(method, model):
+    plain, network = made("none", model), made(method, model)
+    kind = getattr(td, catalog.get(method).layer)
+    if method == "drop-key":
+        kind = td.DropKeyMultiheadAttention
+    assert any(isinstance(module, kind) for module in network.modules())
+    found = values(network)
+    for name, value in values(plain).items():
+        assert torch.equal(found[name], value), name
+    check(network, CompareConfig(model=model), IMAGE, 10)
+
+
+@pytest.mark.parametrize(("method", "model"), EVERY)
+def test_the_method_makes_noise_in_training_only(method, model):
+    network, x = made(method, model), torch.rand(6, *IMAGE)
+    torch.manual_seed(0)
+    one, other = network.train()(x), network(x)
+    assert one.shape == (6, 10)
+    if method not in (
+        "layer-drop",
+        "sparse-variational",
+        "sparse-variational2d",
+    ):  # drawn for all at once; log s2 = -10
+        assert not torch.allclose(one, other, rtol=1e-6)
+    assert torch.equal(network.eval()(x), network(x))
+
+
+@pytest.mark.parametrize(("method", "model"), EVERY)
+def test_every_parameter_is_trained(method, model):
+    network, x = made(method, model).train(), torch.rand(16, *IMAGE)
+    total = sum(network(x).square().mean() for _ in range(4))
+    kl = divergence(network)
+    (total if kl is None else total + kl / 100).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_methods_for_all_weights_and_for_hidden_ones():
+    every, hidden = made("sparse-variational"), made("dropconnect")
+    assert all(isinstance(layer, td.SparseVariationalLinear) for layer in every if isinstance(layer, nn.Linear))
+    assert type(hidden.output) is nn.Linear
+    assert type(hidden.linear1) is td.DropConnectLinear
+    convolutions = made("variational", "cnn")
+    assert isinstance(convolutions.convolution1, td.VariationalConv2d)
+    assert isinstance(convolutions.linear1, td.VariationalLinear)
+    kernels = made("dropconnect2d", "cnn")
+    assert type(kernels.convolution2) is td.DropConnectConv2d
+    assert type(kernels.linear1) is nn.Linear
+
+
+def test_blocks_fit_the_maps():
+    sizes = [m.block_size for m in made("drop-block2d", "cnn").modules() if isinstance(m, td.DropBlock2d)]
+    assert sizes == [4, 2]
+    sizes = [
+        m.block_size for m in made("drop-block2d", "cnn", shape=(1, 28, 28)).modules() if isinstance(m, td.DropBlock2d)
+    ]
+    assert sizes == [7, 7]
+
+
+def test_divergence_is_that_of_every_layer_once_and_joins_the_loss_in_nats_per_example():
+    network = made("sparse-variational")
+    total = divergence(network)
+    layers = [network.linear1, network.linear2, network.output]
+    torch.testing.assert_close(total, sum(layer.kl() for layer in layers))
+    config = CompareConfig(epochs=4, batch_size=50)
+    for task, factor in (("classification", 1.0), ("regression", 2.0)):
+        penalty = of(network, 200, config, task).penalty  # 16 steps, of which 4 warm up
+        weights = [float(penalty(network) / total) * 200 / factor for _ in range(6)]
+        assert weights == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+    assert of(made("dropout"), 200, config, "classification").penalty is None
+
+
+def test_a_network_of_ones_own_places_layers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, outputs, noise):\n"
+        "    layers = [noise.linear(64, 20), nn.ReLU(), noise.linear(20, outputs, last=True)]\n"
+        "    return nn.Sequential(nn.Flatten(), *layers)\n"
+        "def deaf(shape, outputs, noise):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))\n"
+    )
+    assert isinstance(made("concrete", "own:net")[1], td.ConcreteDropout)
+    with pytest.raises(StudyError, match="method 'dropout' has no place in model 'own:deaf'"):
+        made("dropout", "own:deaf")
+
+
+def test_a_strength_that_the_layer_refuses():
+    with pytest.raises(StudyError, match=r"gaussian p=1 is refused by its layer: GaussianDropout: `p` must be in \[0"):
+        compare("digits", methods=("gaussian",), p=(1.0,))
+
+
+def test_noise_needs_a_site_and_sometimes_the_number_of_features():
+    place = Placement(Placed("dropout", 0.5))
+    with pytest.raises(ValueError, match="`site` must be one of input, conv, dense, got 'hidden'"):
+        place("hidden")
+    with pytest.raises(StudyError, match="method 'log-normal' needs `features`"):
+        Placement(Placed("log-normal"))("dense")
+
+
+def test_all_methods_of_a_table_leave_out_what_needs_images():
+    names = {c.method for c in expand(CompareConfig(methods=("all",)))}
+    assert "cutout" in names
+    assert math.isclose(catalog.get("cutout").default, 0.5)
