@@ -99,6 +99,9 @@ def test_compile_vmap_checkpoint_autocast_and_shapes():
     layer, x = td.DropKey(0.4), torch.randn(2, 2, 3, 4, requires_grad=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(x, key=td.key(1)), layer(x, key=td.key(1)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for layer.p in (0.2, 0.4):
+            assert torch.equal(compiled(x, key=td.key(1)), layer(x, key=td.key(1)))
     rows = torch.func.vmap(layer, randomness="different")(torch.zeros(20, 5))
     assert len(rows.unique(dim=0)) > 1
     torch.manual_seed(1)

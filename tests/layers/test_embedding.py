@@ -116,6 +116,9 @@ def test_compile_vmap_and_checkpointing(per):
     layer, words = td.EmbeddingDropout(table(), 0.3, per=per), torch.tensor([[0, 3, 3], [1, 2, 0]])
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(words, key=td.key(1)), layer(words, key=td.key(1)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for layer.p in (0.2, 0.4):
+            torch.testing.assert_close(compiled(words, key=td.key(1)), layer(words, key=td.key(1)))
     rows = torch.func.vmap(layer, randomness="different")(words[0].expand(50, 3))
     assert len(rows.flatten(1).unique(dim=0)) > 2
     grads = []

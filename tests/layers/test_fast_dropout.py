@@ -321,6 +321,9 @@ def test_compile_vmap_and_checkpointing(mode):
     layer, x = td.FastDropoutLinear(5, 4, p=0.3, mode=mode, activation="relu"), torch.randn(3, 5)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, key=td.key(1)), layer(x, key=td.key(1)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for layer.p in (0.2, 0.4):
+            torch.testing.assert_close(compiled(x, key=td.key(1)), layer(x, key=td.key(1)))
     if mode == "moments":
         return
     rows = torch.func.vmap(layer, randomness="different")(torch.ones(20, 5))

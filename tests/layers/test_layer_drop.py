@@ -132,6 +132,9 @@ def test_compile_vmap_checkpoint_and_copies():
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for n in range(4):
         torch.testing.assert_close(compiled(x, key=td.key(n)), layer(x, key=td.key(n)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for layer.p in (0.2, 0.4, 0.5):
+            torch.testing.assert_close(compiled(x, key=td.key(0)), layer(x, key=td.key(0)))
     rows = torch.func.vmap(layer, randomness="different")(torch.ones(64, 3))
     assert len(rows.unique(dim=0)) == 2
     for seed in range(4):

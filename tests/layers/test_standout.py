@@ -188,6 +188,10 @@ def test_compile_vmap_and_checkpointing(belief):
     layer, x = make(belief, torch.float32), torch.randn(3, 5)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, key=td.key(1)), layer(x, key=td.key(1)))
+    with td.keyed(3):
+        first = compiled(x)
+    with td.keyed(3):
+        torch.testing.assert_close(first, layer(x))  # without a key given, the draw is part of the graph
     rows = torch.func.vmap(layer, randomness="different")(torch.ones(200, 5))
     assert len(rows.unique(dim=0)) > 1
     torch.manual_seed(1)

@@ -77,6 +77,9 @@ def test_compile_vmap_and_copies():
     layer, tokens = td.WordDropout(0.3, token=1, keep=(0,)), torch.arange(20)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(tokens, key=td.key(1)), layer(tokens, key=td.key(1)))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for layer.p in (0.2, 0.4):
+            assert torch.equal(compiled(tokens, key=td.key(1)), layer(tokens, key=td.key(1)))
     rows = torch.func.vmap(layer, randomness="different")(tokens.expand(10, 20))
     assert len(rows.unique(dim=0)) > 1
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

@@ -120,7 +120,7 @@ def test_a_network_of_ones_own_places_layers(tmp_path, monkeypatch):
 
 def test_a_strength_that_the_layer_refuses():
     with pytest.raises(StudyError, match=r"gaussian p=1 is refused by its layer: GaussianDropout: `p` must be in \[0"):
-        compare("digits", methods=("gaussian",), p=(1.0,))
+        compare(data="digits", methods=("gaussian",), p=(1.0,))
 
 
 def test_noise_needs_a_site_and_sometimes_the_number_of_features():
