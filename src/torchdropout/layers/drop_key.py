@@ -72,6 +72,8 @@ def lowered(scores: Tensor, kept: Tensor) -> Tensor:
 def drop_key_rates(p: float, depth: int) -> list[float]:
     """The drop probabilities of a network's layers: `p` in the first, falling in equal steps to 0 in the last.
 
+    The paper lets the rate fall along the layers; the equal steps and the 0 are a choice of this function.
+
     Args:
         p: The first layer's probability.
         depth: The number of layers.
@@ -95,6 +97,8 @@ class DropKey(RateModule):
     `y = s` where `m = 1` and `y = -1e30` where `m = 0`, with independent `m ~ Bernoulli(k)`, `k = 1 - p`, for scores
     `s`; no scaling. A query that loses every key weighs all alike. Scores below -1e30, as those of padding (-inf, or
     the least finite number), stay as they are. In float16 the number is -6e4.
+
+    Several copies add the number after the softmax, which turns weights into numbers of its size, or drop in eval too.
 
     Post-softmax attention dropout is another method; PyTorch's `dropout_p` does it, with masks from its own generator,
     since ours would have to be held in memory for every pair of query and key.
