@@ -19,6 +19,7 @@ from torchdropout.layers.gaussian import GaussianDropout
 from torchdropout.layers.gaussian_noise import GaussianNoise
 from torchdropout.layers.layer_drop import LayerDrop
 from torchdropout.layers.locked import LockedDropout
+from torchdropout.layers.log_normal import LogNormalDropout
 from torchdropout.layers.max_drop import MaxDrop
 from torchdropout.layers.max_pool import MaxPoolDropout1d, MaxPoolDropout2d
 from torchdropout.layers.patch_dropout import PatchDropout
@@ -55,6 +56,7 @@ __all__ = [
     "GaussianNoise",
     "LayerDrop",
     "LockedDropout",
+    "LogNormalDropout",
     "MaxDrop",
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",

@@ -252,6 +252,13 @@ METHODS: tuple[Method, ...] = (
         noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
         reference=_MOLCHANOV, input_shape=(16, 32, 6, 6), argument="log_sigma2", default=-10.0, place="kernels",
     ),
+    Method(
+        "log-normal", "Log-normal dropout (structured Bayesian pruning)", "LogNormalDropout", "log_normal_dropout",
+        noise="truncated log-normal", shared="all but the channel", target="feature maps", test_time="times the mean",
+        reference="Neklyudov, Molchanov, Ashukha, Vetrov. Structured Bayesian Pruning via Log-Normal Multiplicative "
+        "Noise. NIPS 2017, arXiv:1705.07283",
+        input_shape=(32, 64, 4, 4), argument="", default=0.0,
+    ),
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from torchdropout.layers.gaussian import gaussian_dropout
 from torchdropout.layers.gaussian_noise import check_std, gaussian_noise
 from torchdropout.layers.layer_drop import layer_drop
 from torchdropout.layers.locked import locked_dropout
+from torchdropout.layers.log_normal import log_normal_dropout
 from torchdropout.layers.max_drop import max_drop
 from torchdropout.layers.max_pool import max_pool_dropout1d, max_pool_dropout2d
 from torchdropout.layers.patch_dropout import patch_dropout
@@ -60,6 +61,7 @@ __all__ = [
     "gaussian_noise",
     "layer_drop",
     "locked_dropout",
+    "log_normal_dropout",
     "max_drop",
     "max_pool_dropout1d",
     "max_pool_dropout2d",

@@ -14,6 +14,8 @@ CASES = {
     "sparse": (lambda: td.SparseVariationalLinear(6, 4), (5, 6)),
     "sparse1d": (lambda: td.SparseVariationalConv1d(3, 4, 2), (2, 3, 5)),
     "sparse2d": (lambda: td.SparseVariationalConv2d(3, 4, 2), (2, 3, 4, 5)),
+    "log_normal": (lambda: td.LogNormalDropout(3), (2, 3, 4, 5)),
+    "log_normal per example": (lambda: td.LogNormalDropout(4, dim=-1, per="example"), (2, 3, 4)),
 }
 EVERY = pytest.mark.parametrize("name", CASES)
 
