@@ -17,5 +17,5 @@ def outside(centres: Tensor, reach: Tensor | float, size: int) -> Tensor:
     Returns:
         `(..., size)`, in the dtype of `centres`.
     """
-    middles = torch.arange(size, dtype=centres.dtype, device=centres.device) + 0.5
-    return ((middles - centres).abs() >= reach).to(centres.dtype)
+    middles = torch.arange(0.5, size, dtype=centres.dtype, device=centres.device)
+    return ((middles - centres).abs_() >= reach).to(centres.dtype)

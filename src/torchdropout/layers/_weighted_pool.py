@@ -27,7 +27,8 @@ def probabilistic_weighted_pool(x: Tensor, over: Windows, keep: float | Tensor) 
     ranked = (_by_network if over.numel <= _LARGEST_NETWORK else _by_sorting)(wide, over)
     y = ranked[0] * keep
     for rank, a in enumerate(ranked[1:], start=1):
-        y = y + a * (keep * (1.0 - keep) ** rank)
+        weight = keep * (1.0 - keep) ** rank
+        y = y + a * weight if isinstance(weight, Tensor) else y.add_(a, alpha=weight)
     return y.to(x.dtype)
 
 

@@ -72,29 +72,26 @@ def apply(owner: str, x: Tensor, p: float | Tensor, noisy: bool, mode: Mode, win
     if not noisy or x.numel() == 0 or (not isinstance(p, Tensor) and p == 0):
         return x
     if mode == "feature":
-        kept, share = _beside_map_maximum(x.detach(), window), window**2 / (height * width)
-        draws = (*x.shape[:-2], 1, 1)
+        drawn = bernoulli((*x.shape[:-2], 1), p, key, x)
+        noise, share = _beside_map_maximum(x.detach(), window, drawn), window**2 / (height * width)
     else:
-        kept, share = _beside_channel_maximum(x.detach()), 1.0 / channels
-        draws = (*x.shape[:-3], 1, height, width)
-    noise = torch.maximum(kept, bernoulli(draws, p, key, x)) * _scale(p, share)
-    return (x * noise).to(x.dtype)
+        drawn = bernoulli((*x.shape[:-3], 1, height, width), p, key, x)
+        noise, share = _beside_channel_maximum(x.detach(), drawn), 1.0 / channels
+    return (x * noise.mul_(_scale(p, share))).to(x.dtype)
 
 
-def _beside_map_maximum(x: Tensor, window: int) -> Tensor:
-    """0 at the maximum of each map and in the window around it, 1 elsewhere."""
-    height, width = x.shape[-2:]
+def _beside_map_maximum(x: Tensor, window: int, drawn: Tensor) -> Tensor:
+    """0 at the maximum of each map and in the window around it, where `drawn` is 0; 1 elsewhere."""
     place = x.flatten(-2).argmax(-1, keepdim=True)
-    real = torch.promote_types(x.dtype, torch.float32)
-    row, column = ((c.to(real) + 0.5) for c in (place // width, place % width))
-    rows, columns = outside(row, window / 2, height), outside(column, window / 2, width)
-    return torch.maximum(rows.unsqueeze(-1), columns.unsqueeze(-2))
+    row, column = ((c + 0.5).to(drawn.dtype) for c in (place // x.shape[-1], place % x.shape[-1]))
+    rows = torch.maximum(outside(row, window / 2, x.shape[-2]), drawn)
+    return torch.maximum(rows.unsqueeze(-1), outside(column, window / 2, x.shape[-1]).unsqueeze(-2))
 
 
-def _beside_channel_maximum(x: Tensor) -> Tensor:
-    """0 at the channel that is the largest of its position, 1 elsewhere."""
-    channel = torch.arange(x.shape[-3], device=x.device).view(-1, 1, 1)
-    return (x.argmax(-3, keepdim=True) != channel).to(torch.promote_types(x.dtype, torch.float32))
+def _beside_channel_maximum(x: Tensor, drawn: Tensor) -> Tensor:
+    """0 at the channel that is the largest of its position, where `drawn` is 0; 1 elsewhere."""
+    place = x.max(-3, keepdim=True).indices
+    return torch.ones_like(x, dtype=drawn.dtype).scatter_(-3, place, drawn)
 
 
 def _scale(p: float | Tensor, share: float) -> float | Tensor:
