@@ -91,7 +91,7 @@ def _beside_map_maximum(x: Tensor, window: int, drawn: Tensor) -> Tensor:
 def _beside_channel_maximum(x: Tensor, drawn: Tensor) -> Tensor:
     """0 at the channel that is the largest of its position, where `drawn` is 0; 1 elsewhere."""
     place = x.max(-3, keepdim=True).indices
-    return torch.ones_like(x, dtype=drawn.dtype).scatter_(-3, place, drawn)
+    return torch.ones_like(x, dtype=drawn.dtype).scatter(-3, place, drawn)
 
 
 def _scale(p: float | Tensor, share: float) -> float | Tensor:
