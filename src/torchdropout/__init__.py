@@ -5,6 +5,7 @@ from torchdropout._version import __version__
 from torchdropout.layers._moments import Moments
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
+from torchdropout.layers.concrete import ConcreteDropout, ConcreteDropout1d, ConcreteDropout2d
 from torchdropout.layers.cutout import Cutout, CutoutTransform
 from torchdropout.layers.drop_block import DropBlock1d, DropBlock2d
 from torchdropout.layers.drop_key import DropKey
@@ -35,6 +36,9 @@ __all__ = [
     "AlphaDropout",
     "AvgPoolDropout1d",
     "AvgPoolDropout2d",
+    "ConcreteDropout",
+    "ConcreteDropout1d",
+    "ConcreteDropout2d",
     "Cutout",
     "CutoutTransform",
     "DropBlock1d",

@@ -73,6 +73,7 @@ _GHIASI = "Ghiasi, Lin, Le. DropBlock. NeurIPS 2018, arXiv:1810.12890"
 _MOLCHANOV = (
     "Molchanov, Ashukha, Vetrov. Variational Dropout Sparsifies Deep Neural Networks. ICML 2017, arXiv:1701.05369"
 )
+_CONCRETE = "Gal, Hron, Kendall. Concrete Dropout. NIPS 2017, arXiv:1705.07832"
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -258,6 +259,21 @@ METHODS: tuple[Method, ...] = (
         reference="Neklyudov, Molchanov, Ashukha, Vetrov. Structured Bayesian Pruning via Log-Normal Multiplicative "
         "Noise. NIPS 2017, arXiv:1705.07283",
         input_shape=(32, 64, 4, 4), argument="", default=0.0,
+    ),
+    Method(
+        "concrete", "Concrete dropout", "ConcreteDropout", "concrete_dropout",
+        noise="relaxed Bernoulli / keep", shared="nothing", target="activations",
+        test_time="times the mean", reference=_CONCRETE, input_shape=(64, 128), default=0.1,
+    ),
+    Method(
+        "concrete1d", "Concrete dropout, sequences", "ConcreteDropout1d", "concrete_dropout",
+        noise="relaxed Bernoulli / keep", shared="length", target="feature maps",
+        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 8), default=0.1,
+    ),
+    Method(
+        "concrete2d", "Concrete dropout, images", "ConcreteDropout2d", "concrete_dropout",
+        noise="relaxed Bernoulli / keep", shared="height, width", target="feature maps",
+        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 4, 4), default=0.1,
     ),
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from torchdropout.layers._moments import relu_moments, sigmoid_moments
 from torchdropout.layers._noise import times_bernoulli
 from torchdropout.layers.alpha import alpha_dropout, feature_alpha_dropout
 from torchdropout.layers.avg_pool import avg_pool_dropout1d, avg_pool_dropout2d
+from torchdropout.layers.concrete import concrete_dropout
 from torchdropout.layers.cutout import cutout
 from torchdropout.layers.drop_block import drop_block1d, drop_block2d
 from torchdropout.layers.drop_key import drop_key, drop_key_rates
@@ -40,6 +41,7 @@ __all__ = [
     "alpha_dropout",
     "avg_pool_dropout1d",
     "avg_pool_dropout2d",
+    "concrete_dropout",
     "cutout",
     "drop_block1d",
     "drop_block2d",

@@ -16,6 +16,9 @@ CASES = {
     "sparse2d": (lambda: td.SparseVariationalConv2d(3, 4, 2), (2, 3, 4, 5)),
     "log_normal": (lambda: td.LogNormalDropout(3), (2, 3, 4, 5)),
     "log_normal per example": (lambda: td.LogNormalDropout(4, dim=-1, per="example"), (2, 3, 4)),
+    "concrete": (lambda: td.ConcreteDropout(nn.Linear(6, 4)), (5, 6)),
+    "concrete1d": (lambda: td.ConcreteDropout1d(nn.Conv1d(3, 4, 2)), (2, 3, 5)),
+    "concrete2d": (lambda: td.ConcreteDropout2d(nn.Conv2d(3, 4, 2)), (2, 3, 4, 5)),
 }
 EVERY = pytest.mark.parametrize("name", CASES)
 
