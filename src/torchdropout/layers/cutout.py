@@ -197,8 +197,8 @@ class Cutout(nn.Module):
         T. DeVries, G. W. Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017,
         arXiv:1708.04552, section 3.
 
-    Deviation: none by default. A random aspect, discs and patches of single feature maps, which surveys describe under
-    this name, are not Cutout.
+    Deviation: a square larger than the image is an error, not a blank image. A random aspect, discs and patches of
+    single feature maps, which surveys describe under this name, are not Cutout.
     """
 
     def __init__(

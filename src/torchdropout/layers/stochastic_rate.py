@@ -91,8 +91,12 @@ def apply(owner: str, x: Tensor, rates: Rates, noisy: bool, key: Tensor | None) 
     if not is_compiling() and _is_batched(rate):
         mask = (uniform(x.shape, of_mask, x) >= rate).to(x.dtype)
         return (x * mask * (1.0 / (1.0 - rate)).clamp(max=rates.max_scale)).to(x.dtype)
-    p = rate if is_compiling() else rate.item()
-    return _scaled(times_bernoulli(x, p, of_mask, scaled=False), p, rates.max_scale)
+    if is_compiling():
+        return _scaled(times_bernoulli(x, rate, of_mask, scaled=False), rate, rates.max_scale)
+    p = rate.item()
+    if laws.keep(p) * rates.max_scale >= 1.0:
+        return times_bernoulli(x, p, of_mask)
+    return times_bernoulli(x, p, of_mask, scaled=False) * rates.max_scale
 
 
 def draw_rate(rates: Rates, key: Tensor | None) -> Tensor:
@@ -106,12 +110,9 @@ def draw_rate(rates: Rates, key: Tensor | None) -> Tensor:
     return rate.clamp(min=0.0, max=rates.cap)
 
 
-def _scaled(x: Tensor, p: float | Tensor, max_scale: float) -> Tensor:
-    keep = laws.keep(p)
-    if isinstance(keep, Tensor):
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        return (wide * (1.0 / keep.clamp(min=1.0 / max_scale))).to(x.dtype)
-    return x * (1.0 / max(keep, 1.0 / max_scale))
+def _scaled(x: Tensor, p: Tensor, max_scale: float) -> Tensor:
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return (wide * torch.as_tensor(1.0 / laws.keep(p)).clamp(max=max_scale)).to(x.dtype)
 
 
 def _is_batched(x: Tensor) -> bool:
@@ -157,7 +158,8 @@ class StochasticRateDropout(nn.Module):
         S. Park, N. Kwak. Analysis on the Dropout Effect in Convolutional Neural Networks. ACCV 2016, LNCS
         10112:189-204, section 4; the bounds of the rate and of the scale are those of the authors' code.
 
-    Deviation: none.
+    Deviation: the authors' code also has a probability that the layer acts at all, 1 by default; it is left out. Under
+    `torch.func.vmap` with different randomness every example is a call of its own, with its own rate.
     """
 
     def __init__(
