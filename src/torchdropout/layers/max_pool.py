@@ -184,7 +184,7 @@ class MaxPoolDropout1d(_MaxPoolDropout):
 
     Raises:
         ValueError: `p` is outside [0, 1], a window does not fit, `inference` is unknown, or the input has another
-            rank or a negative element (not looked for in a graph or under `vmap`, where a dropped 0 then wins).
+            rank or a negative element (not looked for in a graph or in `torch.func`, where a dropped 0 wins).
         TypeError: A size is no integer, or the input is not floating point.
 
     Example:
@@ -225,7 +225,7 @@ class MaxPoolDropout2d(_MaxPoolDropout):
 
     Raises:
         ValueError: `p` is outside [0, 1], a window does not fit, `inference` is unknown, or the input has another
-            rank or a negative element (not looked for in a graph or under `vmap`, where a dropped 0 then wins).
+            rank or a negative element (not looked for in a graph or in `torch.func`, where a dropped 0 wins).
         TypeError: A size is no integer, or the input is not floating point.
 
     Example:
