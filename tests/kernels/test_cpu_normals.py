@@ -32,7 +32,7 @@ def from_words():
     def fill(buffer, noise):
         cpu_words.make_normals(noise, buffer)
 
-    signature = types.void(types.CPointer(types.uint64), types.CPointer(types.float32))
+    signature = types.void(types.CPointer(types.uint32), types.CPointer(types.float32))
     kernel = cfunc(signature, **cpu_memory.OPTIONS)(fill)
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(kernel.address)
 

@@ -156,6 +156,7 @@ def test_gradcheck_and_the_second_derivative():
     run = lambda x, w, b: td.functional.dropconnect(x, w, b, 0.3, key=td.key(1))  # noqa: E731
     torch.autograd.gradcheck(run, (x, layer.weight, layer.bias))
     torch.autograd.gradgradcheck(run, (x, layer.weight, layer.bias))
+    torch.autograd.gradcheck(run, (x, layer.weight, layer.bias), check_forward_ad=True)
     averaged = small(p=0.3, activation="relu").eval()
     torch.autograd.gradcheck(averaged, x)
 

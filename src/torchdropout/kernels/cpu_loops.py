@@ -73,7 +73,7 @@ def multiply_range(
         seed, offset = uint64(load(keys, 2 * row)), uint64(load(keys, 2 * row + 1))
         make_words(buffer, seed, offset, tile)
         if kind == NORMAL:
-            make_normals(noise, buffer)
+            make_normals(noise, words)
         elif kind == UNIFORM:
             make_uniforms(noise, words)
         plane, skip = (i - begin) // PLANE, (i - begin) % PLANE

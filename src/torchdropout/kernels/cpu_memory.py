@@ -133,13 +133,33 @@ def below(_context, word, shift, limit):
 
 
 @intrinsic
-def int32_to_float(_context, word):
-    """The low 32 bits, signed, as a float32."""
+def shifted_to_float(_context, word, shift):
+    """`word >> shift`, below 2**31, as a float32; Numba itself would widen to 64 bits and halve the speed."""
 
     def generate(_target, builder, _signature, args):
-        return builder.sitofp(builder.trunc(args[0], I32), F32)
+        return builder.sitofp(builder.lshr(args[0], args[1]), F32)
 
-    return types.float32(types.uint64), generate
+    return types.float32(types.uint32, types.uint32), generate
+
+
+@intrinsic
+def signed_to_float(_context, word):
+    """A word's bits as a signed number, as a float32."""
+
+    def generate(_target, builder, _signature, args):
+        return builder.sitofp(args[0], F32)
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def power_of_two(_context, exponent):
+    """`2**exponent` for a float32 that is an integer from -126 to 127."""
+
+    def generate(_target, builder, _signature, args):
+        return builder.bitcast(builder.shl(builder.add(builder.fptosi(args[0], I32), I32(127)), I32(23)), F32)
+
+    return types.float32(types.float32), generate
 
 
 @intrinsic

@@ -10,9 +10,18 @@ belong to which element.
 
 from __future__ import annotations
 
-from numba import float32, njit, uint64
+from math import sqrt
 
-from torchdropout.kernels.cpu_memory import OPTIONS, exponent_and_mantissa, int32_to_float, load, store
+from numba import float32, njit, uint32, uint64
+
+from torchdropout.kernels.cpu_memory import (
+    OPTIONS,
+    exponent_and_mantissa,
+    load,
+    shifted_to_float,
+    signed_to_float,
+    store,
+)
 
 BLOCKS = 128  # Philox blocks of a tile
 PLANE = 256  # elements of a plane
@@ -78,30 +87,28 @@ def cos_sin_pi(t):
 
 
 @njit(**OPTIONS)
-def box_muller(buffer, lane):
-    """Two independent standard normals of one 64-bit lane: its high word is the radius, its low word the angle."""
-    lane_bits = load(buffer, lane)
-    u = (int32_to_float(lane_bits >> uint64(33)) + float32(0.5)) * float32(2.0**-31)
-    radius = (float32(-2) * log(u)) ** float32(0.5)
-    cosine, sine = cos_sin_pi(int32_to_float(lane_bits) * float32(2.0**-31))
+def box_muller(radius_word, angle_word):
+    """Two independent standard normals of two words."""
+    u = (shifted_to_float(radius_word, uint32(1)) + float32(0.5)) * float32(2.0**-31)
+    radius = sqrt(float32(-2) * log(u))
+    cosine, sine = cos_sin_pi(signed_to_float(angle_word) * float32(2.0**-31))
     return radius * cosine, radius * sine
 
 
 @njit(**OPTIONS)
-def make_normals(noise, buffer):
-    """The 512 standard normals of a tile's words."""
-    for lane in range(BLOCKS):
-        cosine, sine = box_muller(buffer, lane)
-        store(noise, lane, cosine)
-        store(noise, BLOCKS + lane, sine)
-    for lane in range(BLOCKS):
-        cosine, sine = box_muller(buffer, BLOCKS + lane)
-        store(noise, 2 * BLOCKS + lane, cosine)
-        store(noise, 3 * BLOCKS + lane, sine)
+def make_normals(noise, words):
+    """The 512 standard normals of a tile's words: of words (0, 1) of every block, then of words (2, 3)."""
+    for half in range(2):
+        first = half * PLANE
+        for lane in range(BLOCKS):
+            at = first + 2 * lane
+            cosine, sine = box_muller(load(words, at + 1), load(words, at))
+            store(noise, first + lane, cosine)
+            store(noise, first + BLOCKS + lane, sine)
 
 
 @njit(**OPTIONS)
 def make_uniforms(noise, words):
     """The 512 uniforms of a tile's words."""
     for j in range(2 * PLANE):
-        store(noise, j, (int32_to_float(uint64(load(words, j)) >> uint64(9)) + float32(0.5)) * float32(2.0**-23))
+        store(noise, j, (shifted_to_float(load(words, j), uint32(9)) + float32(0.5)) * float32(2.0**-23))

@@ -2,5 +2,6 @@
 
 from torchdropout.ops.elementwise import multiply
 from torchdropout.ops.linear import masked_linear
+from torchdropout.ops.relaxed import relaxed_multiply, relaxed_reference
 
-__all__ = ["masked_linear", "multiply"]
+__all__ = ["masked_linear", "multiply", "relaxed_multiply", "relaxed_reference"]

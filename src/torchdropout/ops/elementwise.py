@@ -58,6 +58,11 @@ def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: b
     return _eager(x, rng.draw() if key is None else key, laws.settle(law), inplace)
 
 
+def plain_operations_wanted(x: Tensor) -> bool:
+    """Whether only operations that PyTorch itself can transform will do."""
+    return _functorch_active() or forward_ad._current_level >= 0 or type(x) not in _PLAIN
+
+
 def _checked(key: Tensor, x: Tensor) -> Tensor:
     key = rng.as_key(key, "torchdropout")
     if key.ndim > 1 and key.shape[:-1] != x.shape[: key.ndim - 1]:

@@ -15,7 +15,14 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout import laws, rng
-from torchdropout.ops.elementwise import _PLAIN, _checked, _drawn_in_graph, _functorch_active, _warn_slow, multiply
+from torchdropout.ops.elementwise import (
+    _checked,
+    _drawn_in_graph,
+    _functorch_active,
+    _warn_slow,
+    multiply,
+    plain_operations_wanted,
+)
 
 
 def masked_linear(x: Tensor, weight: Tensor, p: float | Tensor, *, key: Tensor | None = None) -> Tensor:
@@ -37,7 +44,7 @@ def masked_linear(x: Tensor, weight: Tensor, p: float | Tensor, *, key: Tensor |
         traced = x.is_cpu and not _functorch_active()
         return _masked_linear_op(x, weight, key, strength) if traced else _reference(x, weight, p, key)
     key = rng.draw() if key is None else key
-    if _functorch_active() or not (type(x) in _PLAIN and _kernel_serves(x)):
+    if plain_operations_wanted(x) or not _kernel_serves(x):
         return _reference(x, weight, p, key)
     return _MaskedLinear.apply(x, weight, key, p)  # type: ignore[no-any-return, no-untyped-call]
 
