@@ -29,6 +29,9 @@ from torchdropout.layers.sparse_variational_conv import SparseVariationalConv1d,
 from torchdropout.layers.spatial import Dropout1d, Dropout2d, Dropout3d
 from torchdropout.layers.standout import StandoutLinear
 from torchdropout.layers.stochastic_rate import StochasticRateDropout
+from torchdropout.layers.variational import VariationalDropout
+from torchdropout.layers.variational_conv import VariationalConv1d, VariationalConv2d
+from torchdropout.layers.variational_linear import VariationalLinear
 from torchdropout.layers.word import WordDropout
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
@@ -71,6 +74,10 @@ __all__ = [
     "SparseVariationalLinear",
     "StandoutLinear",
     "StochasticRateDropout",
+    "VariationalConv1d",
+    "VariationalConv2d",
+    "VariationalDropout",
+    "VariationalLinear",
     "WordDropout",
     "__version__",
     "fold_in",

@@ -74,6 +74,9 @@ _MOLCHANOV = (
     "Molchanov, Ashukha, Vetrov. Variational Dropout Sparsifies Deep Neural Networks. ICML 2017, arXiv:1701.05369"
 )
 _CONCRETE = "Gal, Hron, Kendall. Concrete Dropout. NIPS 2017, arXiv:1705.07832"
+_KINGMA = (
+    "Kingma, Salimans, Welling. Variational Dropout and the Local Reparameterization Trick. NIPS 2015, arXiv:1506.02557"
+)
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -235,6 +238,26 @@ METHODS: tuple[Method, ...] = (
         noise="Bernoulli", shared="nothing", target="token numbers", test_time="identity",
         reference="Bowman et al. Generating Sentences from a Continuous Space. CoNLL 2016, arXiv:1511.06349",
         input_shape=(32, 20), default=0.1,
+    ),
+    Method(
+        "variational-dropout", "Variational dropout, type A", "VariationalDropout", "variational_dropout",
+        noise="Normal(1, alpha)", shared="nothing", target="activations", test_time="identity",
+        reference=_KINGMA, input_shape=(64, 128),
+    ),
+    Method(
+        "variational", "Variational dropout, type B", "VariationalLinear", "variational_linear",
+        noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
+        reference=_KINGMA, input_shape=(64, 128),
+    ),
+    Method(
+        "variational1d", "Variational dropout, sequences", "VariationalConv1d", "variational_linear",
+        noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
+        reference=_KINGMA, input_shape=(16, 32, 8),
+    ),
+    Method(
+        "variational2d", "Variational dropout, images", "VariationalConv2d", "variational_linear",
+        noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
+        reference=_KINGMA, input_shape=(16, 32, 6, 6),
     ),
     Method(
         "sparse-variational", "Sparse variational dropout", "SparseVariationalLinear", "sparse_variational_linear",

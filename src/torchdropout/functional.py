@@ -35,6 +35,8 @@ from torchdropout.layers.sparse_variational import sparse_variational_linear
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
 from torchdropout.layers.standout import standout
 from torchdropout.layers.stochastic_rate import stochastic_rate_dropout
+from torchdropout.layers.variational import variational_dropout
+from torchdropout.layers.variational_linear import variational_linear
 from torchdropout.layers.word import word_dropout
 
 __all__ = [
@@ -74,6 +76,8 @@ __all__ = [
     "sparse_variational_linear",
     "standout",
     "stochastic_rate_dropout",
+    "variational_dropout",
+    "variational_linear",
     "word_dropout",
 ]
 

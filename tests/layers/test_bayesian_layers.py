@@ -11,6 +11,10 @@ from torch.utils.checkpoint import checkpoint
 import torchdropout as td
 
 CASES = {
+    "variational": (lambda: td.VariationalDropout(6, 0.3, per="unit"), (5, 6)),
+    "variational linear": (lambda: td.VariationalLinear(6, 4, p=0.3), (5, 6)),
+    "variational1d": (lambda: td.VariationalConv1d(3, 4, 2, p=0.3, per="unit"), (2, 3, 5)),
+    "variational2d": (lambda: td.VariationalConv2d(3, 4, 2, p=0.3, per="weight", kl="exact"), (2, 3, 4, 5)),
     "sparse": (lambda: td.SparseVariationalLinear(6, 4), (5, 6)),
     "sparse1d": (lambda: td.SparseVariationalConv1d(3, 4, 2), (2, 3, 5)),
     "sparse2d": (lambda: td.SparseVariationalConv2d(3, 4, 2), (2, 3, 4, 5)),

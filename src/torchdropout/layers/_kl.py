@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -15,6 +14,16 @@ Form = Literal["polynomial", "fitted", "exact"]
 
 _CONSTANT = (np.euler_gamma + math.log(2.0)) / 2  # minus E ln|z| of a standard normal z
 _FAR = -math.log(60.0)  # u = 1 / (2 alpha) = 30: there the series and the quadrature both err by less than 1e-9
+
+
+def _gauss_legendre() -> tuple[list[float], list[float]]:
+    """The values of `1 - t**2` at the nodes of [0, 1], and the weights divided by them."""
+    t, w = np.polynomial.legendre.leggauss(32)
+    s = 1.0 - ((t + 1.0) / 2.0) ** 2
+    return s.tolist(), (w / 2.0 / s).tolist()
+
+
+_NODES, _WEIGHTS = _gauss_legendre()
 
 
 def polynomial(log_alpha: Tensor) -> Tensor:
@@ -42,19 +51,9 @@ def exact(log_alpha: Tensor) -> Tensor:
 
 
 def _quadrature(x: Tensor) -> Tensor:
-    nodes, weights = _nodes()
-    s = torch.tensor(nodes, dtype=x.dtype, device=x.device)
-    u = 0.5 * torch.exp(-x)
-    terms = -torch.expm1(-u.unsqueeze(-1) * s)
-    return (terms * torch.tensor(weights, dtype=x.dtype, device=x.device)).sum(-1)
-
-
-@functools.cache
-def _nodes() -> tuple[list[float], list[float]]:
-    """The values of `1 - t**2` at the Gauss-Legendre nodes of [0, 1], and the weights divided by them."""
-    t, w = np.polynomial.legendre.leggauss(32)
-    s = 1.0 - ((t + 1.0) / 2.0) ** 2
-    return s.tolist(), (w / 2.0 / s).tolist()
+    u = 0.5 * torch.exp(-x).unsqueeze(-1)
+    terms = -torch.expm1(-u * torch.tensor(_NODES, dtype=x.dtype, device=x.device))
+    return (terms * torch.tensor(_WEIGHTS, dtype=x.dtype, device=x.device)).sum(-1)
 
 
 def _series(x: Tensor) -> Tensor:
@@ -77,7 +76,8 @@ def projected_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
     It passes wherever a descent step moves the value inside or back towards the interval, and is zero where the value
     is at or beyond a bound and a step would move it further out. A plain clamp loses the gradient beyond a bound, so
-    that a value which momentum has carried there stays for ever; a straight-through clamp lets it run away.
+    that a value which momentum has carried there stays for ever; a straight-through clamp lets it run away. Each use
+    of a parameter is judged by itself, so that with two, one of which points out, it may move a step inside and back.
     """
     clamped: Tensor = _ProjectedClamp.apply(x, low, high)  # type: ignore[no-untyped-call]
     return clamped
