@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torchdropout.kernels import openmp, pool
@@ -21,8 +22,13 @@ def run(function: Any, numbers: Sequence[int], threads: int) -> None:
     if threads > 1 and openmp.usable():
         openmp.run(function.address, task, threads)
         return
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function.address)
+    call = _callable(function.address)
     if threads > 1:
         pool.run_members(lambda: call(task), threads)
     else:
         call(task)
+
+
+@functools.cache
+def _callable(address: int) -> Callable[[object], None]:
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)

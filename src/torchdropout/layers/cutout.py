@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torchdropout import rng
+from torchdropout import ops, rng
 from torchdropout.layers._checks import check_choice, check_floating, check_number, check_rank
 from torchdropout.layers._noise import bernoulli, uniform
 from torchdropout.layers._patches import outside
@@ -97,9 +97,19 @@ def apply(owner: str, x: Tensor, patches: Patches, noisy: bool, key: Tensor | No
     half = _half_side(owner, patches, x.shape[-2], x.shape[-1])
     if not noisy or patches.probability == 0:
         return x
+    if (
+        _plain_squares(x, patches)
+        and (cut := ops.cut_squares(x, half, patches.holes, patches.inside, key=key)) is not None
+    ):
+        return cut
     kept = _kept(x, patches, half, key)
     y = x * kept.to(x.dtype)
     return y if patches.value == 0 else y + (patches.value * (1.0 - kept)).to(x.dtype)
+
+
+def _plain_squares(x: Tensor, patches: Patches) -> bool:
+    simple = patches.shape == "square" and patches.per == "image" and patches.value == 0 and patches.probability == 1
+    return simple and x.dim() == 4 and x.is_contiguous()
 
 
 def _half_side(owner: str, patches: Patches, height: int, width: int) -> int:
