@@ -81,6 +81,10 @@ def test_the_fast_variance_is_the_plain_one_with_its_derivatives():
     assert (results[0][2] != 0).any()
     for fast, plain in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+    value = weight_variance(weight, log_sigma2)
+    for retain in (True, False):  # the first pass uses up memory that the second needs
+        gradients = torch.autograd.grad(value, (weight, log_sigma2), grad, retain_graph=retain)
+        torch.testing.assert_close(list(gradients), results[1][1:], rtol=1e-12, atol=1e-12)
 
 
 def test_sparse_variational_gradcheck():

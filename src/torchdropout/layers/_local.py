@@ -38,10 +38,10 @@ def sample_outputs(
     """
     with torch.autocast(x.device.type, enabled=False):
         squares = wide(x).square()
-        v = product(squares if scale is None else squares * scale, wide(variance), None)
+        v = product(squares if scale is None else squares * scale, wide(variance), None).add_(floor)
         if product is not F.linear:  # a fast convolution of positive numbers may return slightly negative ones
-            v = v.clamp(min=0.0)
-        y = torch.addcmul(wide(mean), (v + floor).sqrt(), standard_normal(mean.shape, key, v))
+            v = F.threshold(v, floor, floor)
+        y = torch.addcmul(wide(mean), v.sqrt_(), standard_normal(mean.shape, key, v))
     return y.to(mean.dtype)
 
 

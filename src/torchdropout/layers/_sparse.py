@@ -64,12 +64,10 @@ class _Variance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, log_sigma2: Tensor) -> Tensor:
-        alpha, out = log_sigma2.exp(), weight * weight
-        alpha.div_(out.add_(1e-30))  # so that 0 / 0 does not occur
-        torch.clamp(alpha, _LOW, _HIGH, out=out)
-        ctx.alpha = alpha
         ctx.save_for_backward(weight, log_sigma2)
-        return out.mul_(weight).mul_(weight)
+        out = weight * weight
+        ctx.alpha = _alpha(log_sigma2, out)
+        return torch.clamp(ctx.alpha, _LOW, _HIGH, out=out).mul_(weight).mul_(weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
@@ -80,10 +78,17 @@ class _Variance(torch.autograd.Function):
             needed = [t for t in inputs if t.requires_grad]
             found = iter(torch.autograd.grad(value, needed, grad, create_graph=True))
             return tuple(next(found) if t.requires_grad else torch.zeros_like(t) for t in inputs)
-        outside = ctx.alpha.clamp(_LOW, _HIGH).mul_(grad)
-        inside = torch.ops.aten.hardtanh_backward(outside, ctx.alpha, _LOW, _HIGH)  # zero where clipped
+        alpha = _alpha(log_sigma2, weight * weight) if ctx.alpha is None else ctx.alpha
+        ctx.alpha = None  # its memory serves for a gradient; a second backward pass computes it again
+        outside = alpha.clamp(_LOW, _HIGH).mul_(grad)
+        inside = torch.ops.aten.hardtanh_backward(outside, alpha, _LOW, _HIGH, grad_input=alpha)  # zero where clipped
         outside.sub_(inside).mul_(weight).mul_(2.0)
         return outside, inside.mul_(weight).mul_(weight)
+
+
+def _alpha(log_sigma2: Tensor, square: Tensor) -> Tensor:
+    """Not clipped; changes `square`, to which it adds what keeps 0 / 0 from occurring."""
+    return log_sigma2.exp().div_(square.add_(1e-30))
 
 
 def check_threshold(owner: str, threshold: float) -> None:
