@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 # Where methods go in a network, and which built-in models have such a place.
 PLACES: dict[str, tuple[str, ...]] = {
     "activations": ("linear", "mlp", "cnn", "transformer"),
@@ -162,7 +161,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "fast-dropout", "Fast dropout", "FastDropoutLinear", "fast_dropout_linear",
         noise="Normal(mu, s**2)", shared="nothing", target="pre-activations", test_time="identity, or the moments",
-        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126", input_shape=(64, 128), place="weights",
+        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126",
+        input_shape=(64, 128), place="weights",
     ),
     Method(
         "dropconnect", "DropConnect", "DropConnectLinear", "dropconnect",
@@ -242,12 +242,12 @@ METHODS: tuple[Method, ...] = (
     Method(
         "variational-dropout", "Variational dropout, type A", "VariationalDropout", "variational_dropout",
         noise="Normal(1, alpha)", shared="nothing", target="activations", test_time="identity",
-        reference=_KINGMA, input_shape=(64, 128),
+        reference=_KINGMA, input_shape=(64, 128), place="activations",
     ),
     Method(
         "variational", "Variational dropout, type B", "VariationalLinear", "variational_linear",
         noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
-        reference=_KINGMA, input_shape=(64, 128),
+        reference=_KINGMA, input_shape=(64, 128), place="weights",
     ),
     Method(
         "variational1d", "Variational dropout, sequences", "VariationalConv1d", "variational_linear",
@@ -257,7 +257,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "variational2d", "Variational dropout, images", "VariationalConv2d", "variational_linear",
         noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
-        reference=_KINGMA, input_shape=(16, 32, 6, 6),
+        reference=_KINGMA, input_shape=(16, 32, 6, 6), place="kernels",
     ),
     Method(
         "sparse-variational", "Sparse variational dropout", "SparseVariationalLinear", "sparse_variational_linear",
@@ -281,12 +281,12 @@ METHODS: tuple[Method, ...] = (
         noise="truncated log-normal", shared="all but the channel", target="feature maps", test_time="times the mean",
         reference="Neklyudov, Molchanov, Ashukha, Vetrov. Structured Bayesian Pruning via Log-Normal Multiplicative "
         "Noise. NIPS 2017, arXiv:1705.07283",
-        input_shape=(32, 64, 4, 4), argument="", default=0.0,
+        input_shape=(32, 64, 4, 4), argument="", default=0.0, place="activations",
     ),
     Method(
         "concrete", "Concrete dropout", "ConcreteDropout", "concrete_dropout",
         noise="relaxed Bernoulli / keep", shared="nothing", target="activations",
-        test_time="times the mean", reference=_CONCRETE, input_shape=(64, 128), default=0.1,
+        test_time="times the mean", reference=_CONCRETE, input_shape=(64, 128), default=0.1, place="weights",
     ),
     Method(
         "concrete1d", "Concrete dropout, sequences", "ConcreteDropout1d", "concrete_dropout",
@@ -296,7 +296,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "concrete2d", "Concrete dropout, images", "ConcreteDropout2d", "concrete_dropout",
         noise="relaxed Bernoulli / keep", shared="height, width", target="feature maps",
-        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 4, 4), default=0.1,
+        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 4, 4), default=0.1, place="kernels",
     ),
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from torchdropout import ops
 from torchdropout.layers._checks import check_choice, check_floating, check_number, check_rank
 from torchdropout.layers._noise import uniform
 from torchdropout.layers._relaxed import entropy, expected_keep, relaxed_noise, settle
@@ -68,6 +69,8 @@ def _apply(
     logit = settle(p_logit)
     if rule == "moments":
         return x * expected_keep(logit, temperature).to(x.dtype)
+    if not shared_dims:
+        return ops.relaxed_multiply(x, logit, temperature, key=key)
     shape = list(x.shape)
     for dim in shared_dims:
         shape[dim] = 1

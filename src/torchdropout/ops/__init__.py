@@ -2,7 +2,7 @@
 
 from torchdropout.ops.elementwise import multiply
 from torchdropout.ops.linear import masked_linear
-from torchdropout.ops.relaxed import relaxed_multiply, relaxed_reference
+from torchdropout.ops.relaxed import relaxed_multiply
 from torchdropout.ops.squares import cut_squares
 
-__all__ = ["cut_squares", "masked_linear", "multiply", "relaxed_multiply", "relaxed_reference"]
+__all__ = ["cut_squares", "masked_linear", "multiply", "relaxed_multiply"]

@@ -32,18 +32,15 @@ def relaxed_multiply(x: Tensor, logit: Tensor, temperature: float, *, key: Tenso
     if key is not None:
         key = _checked(key, x)
     if is_compiling() or plain_operations_wanted(x) or not _kernel_serves(x):
-        return relaxed_reference(x, logit, temperature, x.shape, key)
+        return _reference(x, logit, temperature, key)
     return _Relaxed.apply(x, logit, temperature, rng.draw() if key is None else key)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def relaxed_reference(
-    x: Tensor, logit: Tensor, temperature: float, shape: torch.Size | list[int], key: Tensor | None
-) -> Tensor:
-    """The same in plain operations, the mask of a shape that may share draws."""
+def _reference(x: Tensor, logit: Tensor, temperature: float, key: Tensor | None) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
-    u = multiply(torch.ones(shape, dtype=wide, device=x.device), laws.Spec("uniform", 0.0, 1.0), key=key)
+    u = multiply(torch.ones(x.shape, dtype=wide, device=x.device), laws.Spec("uniform", 0.0, 1.0), key=key)
     logit = logit.to(wide)
-    mask = torch.sigmoid(-(logit + torch.log(u / (1.0 - u))) / temperature)
+    mask = torch.sigmoid((logit + torch.logit(u)) / -temperature)
     return (x.to(wide) * (mask * (1.0 + torch.exp(logit)))).to(x.dtype)
 
 
@@ -77,7 +74,7 @@ class _Relaxed(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (x, logit), (temperature, key) = ctx.saved_tensors, ctx.arguments
         if torch.is_grad_enabled():  # a derivative of this derivative may be asked for
-            y = relaxed_reference(x, logit, temperature, x.shape, key)
+            y = _reference(x, logit, temperature, key)
             wanted = [t for t in (x, logit) if t.requires_grad]
             grads = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
             return *(next(grads) if t.requires_grad else None for t in (x, logit)), None, None  # type: ignore[return-value]

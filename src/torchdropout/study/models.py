@@ -112,14 +112,14 @@ def _mlp(shape: Shape, outputs: int, place: Placement, config: CompareConfig) ->
 
 def _cnn(shape: Shape, outputs: int, place: Placement, _: CompareConfig) -> Parts:
     channels, height, width = _image(shape, "cnn")
-    parts: Parts = [("whole", place.inputs()), ("input", place("input", features=channels))]
+    parts: Parts = [("whole", place.inputs()), ("input", place("input", features=channels, dim=1))]
     before, side = channels, min(height, width)
     for number, maps in enumerate(MAPS, 1):
         first = number == 1
         parts += [
             (f"convolution{number}", place.conv(before, maps, 3, first=first, padding=1)),
             (f"relu{number}", nn.ReLU()),
-            (f"conv{number}", place("conv", features=maps, size=side)),
+            (f"conv{number}", place("conv", features=maps, dim=1, size=side)),
             (f"pool{number}", place.pool(2)),
         ]
         before, side = maps, side // 2

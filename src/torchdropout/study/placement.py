@@ -37,7 +37,7 @@ class Placement:
         self.acted = self.row is None
 
     def __call__(
-        self, site: str, share: float = 1.0, *, features: int | None = None, size: int | None = None
+        self, site: str, share: float = 1.0, *, features: int | None = None, dim: int = -1, size: int | None = None
     ) -> nn.Module:
         """The noise of a site; the identity where nothing acts.
 
@@ -45,6 +45,7 @@ class Placement:
             site: `input`, `conv` or `dense`.
             share: The layer's part of the full drop probability.
             features: How many channels or units there are; methods with parameters for each need it.
+            dim: Their axis.
             size: The smaller side of a feature map.
         """
         if site not in SITES:
@@ -58,7 +59,7 @@ class Placement:
             return self._made(**settings)
         if features is None:
             raise StudyError(f"compare: method {self.placed.method!r} needs `features` where noise is made.")
-        return self._made(features, dim=1 if site == "conv" else -1, **settings)
+        return self._made(features, dim=dim, **settings)
 
     def inputs(self) -> nn.Module:
         """What changes whole examples, before they are flattened."""

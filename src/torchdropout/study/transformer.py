@@ -18,7 +18,7 @@ class Transformer(nn.Module):
         super().__init__()
         channels, height, width = shape
         side = max(1, min(height, width) // PATCHES)
-        self.input = place("input", features=channels)
+        self.input = place("input", features=channels, dim=1)
         self.whole = place.inputs()
         self.patches = place.conv(channels, WIDTH, side, first=True, stride=side)
         count = (height // side) * (width // side)
