@@ -52,6 +52,8 @@ def log_normal_dropout(
     Example:
         >>> import torch, torchdropout as td
         >>> mu, log_sigma = torch.zeros(2), torch.tensor([-5.0, 5.0])
+        >>> td.functional.log_normal_dropout(torch.ones(1, 2), mu, log_sigma, key=td.key(0)).shape
+        torch.Size([1, 2])
         >>> td.functional.log_normal_dropout(torch.ones(1, 2), mu, log_sigma, False)
         tensor([[0.9946, 0.0000]])
     """
