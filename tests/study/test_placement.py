@@ -97,9 +97,9 @@ def test_divergence_is_that_of_every_layer_once_and_joins_the_loss_in_nats_per_e
     torch.testing.assert_close(total, sum(layer.kl() for layer in layers))
     config = CompareConfig(epochs=4, batch_size=50)
     for task, factor in (("classification", 1.0), ("regression", 2.0)):
-        penalty = of(network, 200, config, task).penalty  # 16 steps, of which 4 warm up
-        weights = [float(penalty(network) / total) * 200 / factor for _ in range(6)]
-        assert weights == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+        penalty = of(network, 200, config, task).penalty  # 4 epochs of 4 steps
+        weights = [float(penalty(network) / total) * 200 / factor for _ in range(18)]
+        assert weights == pytest.approx([*(step / 16 for step in range(1, 17)), 1.0, 1.0])
     assert of(made("dropout"), 200, config, "classification").penalty is None
 
 

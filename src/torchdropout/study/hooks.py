@@ -11,12 +11,11 @@ from torchdropout.study.config import CompareConfig
 from torchdropout.study.placement import divergence
 from torchdropout.study.recipe import PLAIN, Hooks
 
-WARMUP = 0.25  # the part of all steps in which the divergence from the prior gains its full weight
-
-
 def of(model: nn.Module, examples: int, config: CompareConfig, task: str) -> Hooks:
     """Layers with a prior add their divergence from it, divided by the number of examples, to the mean loss.
 
+    Its weight grows from 0 to 1 over all of the training: with its full weight early, sparse layers lose the weights
+    that they have not yet learned to need.
     A squared error of standardised targets is twice the negative log-likelihood of a unit normal, so the divergence
     counts twice beside it.
     """
@@ -24,7 +23,7 @@ def of(model: nn.Module, examples: int, config: CompareConfig, task: str) -> Hoo
         return PLAIN
     steps = config.epochs * math.ceil(examples / config.batch_size)
     weight = (2.0 if task == "regression" else 1.0) / examples
-    return Hooks(penalty=_warmed(weight, max(1, round(WARMUP * steps))))
+    return Hooks(penalty=_warmed(weight, steps))
 
 
 def _warmed(weight: float, steps: int) -> Callable[[nn.Module], Tensor]:
