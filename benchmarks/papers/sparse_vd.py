@@ -1,10 +1,10 @@
 """LeNet-300-100 with sparse variational weights on MNIST: error, sparsity by layer and compression, beside the paper's.
 
 D. Molchanov, A. Ashukha, D. Vetrov, Variational Dropout Sparsifies Deep Neural Networks, ICML 2017, arXiv:1701.05369,
-table 2, and the authors' code: means from Normal(0, 0.01**2), log sigma**2 = -10, means clipped in training too, Adam in
-batches of 100 at 0.001, constant for half of the training and then linear to 0; the divergence has the weight 0 for
-five epochs, which then grows to 1 in fifteen. The paper takes 200 epochs of 60,000 images; here `--epochs` shortens it, and the
-two other spans in proportion to the number of steps.
+table 2, and the authors' code: means from Normal(0, 0.01**2), log sigma**2 = -10, means clipped in training too, Adam
+in batches of 100 at 0.001, constant for half of the training and then linear to 0; the divergence has the weight 0 for
+five epochs, which then grows to 1 in fifteen. The paper takes 200 epochs of 60,000 images; here `--epochs` shortens
+it, and the two other spans in proportion to the number of steps.
 
 TORCHDROPOUT_DATA=folder python benchmarks/papers/sparse_vd.py [--epochs 70] [--seed 0] [--threads N]
 """
