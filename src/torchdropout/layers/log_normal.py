@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from torchdropout import ops
 from torchdropout.layers import _truncated_normal as truncated
 from torchdropout.layers._checks import check_choice, check_floating, check_number
 from torchdropout.layers._kl import projected_clamp
@@ -93,6 +94,8 @@ def _apply(
     else:
         gate = _mean(mu, log_sigma, bounds)
         gate = gate.masked_fill(_snr(mu, log_sigma, bounds) <= snr_threshold, 0.0)
+    if gate.dim() == 1:
+        return ops.gate(x, gate.to(x.dtype), dim)
     return x * gate.to(x.dtype).view(shape)
 
 
