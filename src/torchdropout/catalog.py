@@ -120,51 +120,6 @@ METHODS: tuple[Method, ...] = (
         input_shape=(64, 128), argument="std", default=0.2, place="activations",
     ),
     Method(
-        "drop-path", "DropPath (stochastic depth)", "DropPath", "drop_path",
-        noise="Bernoulli / keep", shared="all but the batch", target="residual branches", test_time="identity",
-        reference="Huang et al. Deep Networks with Stochastic Depth. ECCV 2016, arXiv:1603.09382",
-        input_shape=(2048, 4, 2), default=0.1, place="branches",
-    ),
-    Method(
-        "locked", "Locked dropout", "LockedDropout", "locked_dropout",
-        noise="Bernoulli / keep", shared="time", target="sequences", test_time="identity",
-        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
-        "NIPS 2016, arXiv:1512.05287",
-        input_shape=(8, 32, 64), place="sequences",
-    ),
-    Method(
-        "standout", "Standout (adaptive dropout)", "StandoutLinear", "standout",
-        noise="Bernoulli(pi(x))", shared="nothing", target="activations", test_time="times pi(x)",
-        reference="Ba, Frey. Adaptive dropout for training deep neural networks. NIPS 2013",
-        input_shape=(64, 128), argument="beta", default=0.0, place="hidden weights",
-    ),
-    Method(
-        "max-pool1d", "Max-pooling dropout, sequences", "MaxPoolDropout1d", "max_pool_dropout1d",
-        noise="Bernoulli", shared="nothing", target="max-pooling windows",
-        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 8),
-    ),
-    Method(
-        "max-pool2d", "Max-pooling dropout, images", "MaxPoolDropout2d", "max_pool_dropout2d",
-        noise="Bernoulli", shared="nothing", target="max-pooling windows",
-        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4), place="pools",
-    ),
-    Method(
-        "avg-pool1d", "Average-pooling dropout, sequences", "AvgPoolDropout1d", "avg_pool_dropout1d",
-        noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
-        reference=_SRIVASTAVA, input_shape=(32, 16, 8),
-    ),
-    Method(
-        "avg-pool2d", "Average-pooling dropout, images", "AvgPoolDropout2d", "avg_pool_dropout2d",
-        noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
-        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4), place="pools",
-    ),
-    Method(
-        "fast-dropout", "Fast dropout", "FastDropoutLinear", "fast_dropout_linear",
-        noise="Normal(mu, s**2)", shared="nothing", target="pre-activations", test_time="identity, or the moments",
-        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126",
-        input_shape=(64, 128), place="weights",
-    ),
-    Method(
         "dropconnect", "DropConnect", "DropConnectLinear", "dropconnect",
         noise="Bernoulli", shared="nothing", target="weights and biases",
         test_time="the mean of a normal's activation", reference=_WAN, input_shape=(64, 128), place="hidden weights",
@@ -180,64 +135,21 @@ METHODS: tuple[Method, ...] = (
         test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 4, 4), place="kernels",
     ),
     Method(
-        "cutout", "Cutout", "Cutout", "cutout",
-        noise="a zero square at a random place", shared="channels", target="input images", test_time="identity",
-        reference="DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017, "
-        "arXiv:1708.04552",
-        input_shape=(256, 3, 8, 8), argument="size", default=0.5, place="inputs",
+        "standout", "Standout (adaptive dropout)", "StandoutLinear", "standout",
+        noise="Bernoulli(pi(x))", shared="nothing", target="activations", test_time="times pi(x)",
+        reference="Ba, Frey. Adaptive dropout for training deep neural networks. NIPS 2013",
+        input_shape=(64, 128), argument="beta", default=0.0, place="hidden weights",
     ),
     Method(
-        "drop-key", "DropKey", "DropKey", "drop_key",
-        noise="Bernoulli", shared="nothing", target="attention scores", test_time="identity",
-        reference="Li et al. DropKey for Vision Transformer. CVPR 2023, arXiv:2208.02646",
-        input_shape=(8, 4, 16, 16), default=0.1, place="attention",
-    ),
-    Method(
-        "layer-drop", "LayerDrop", "LayerDrop", "layer_drop",
-        noise="Bernoulli", shared="everything", target="whole layers", test_time="the layer runs",
-        reference="Fan, Grave, Joulin. Reducing Transformer Depth on Demand with Structured Dropout. ICLR 2020, "
-        "arXiv:1909.11556",
-        input_shape=(64, 128), default=0.1, place="layers",
-    ),
-    Method(
-        "max-drop", "Max-Drop", "MaxDrop", "max_drop",
-        noise="Bernoulli", shared="the window", target="maxima of feature maps", test_time="identity",
-        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2, place="maps",
+        "fast-dropout", "Fast dropout", "FastDropoutLinear", "fast_dropout_linear",
+        noise="Normal(mu, s**2)", shared="nothing", target="pre-activations", test_time="identity, or the moments",
+        reference="Wang, Manning. Fast dropout training. ICML 2013, PMLR 28(2):118-126",
+        input_shape=(64, 128), place="weights",
     ),
     Method(
         "stochastic-rate", "Stochastic dropout (random rate)", "StochasticRateDropout", "stochastic_rate_dropout",
         noise="Bernoulli of a random rate", shared="nothing", target="activations", test_time="identity",
         reference=_PARK, input_shape=(64, 128), argument="high", default=0.4, place="activations",
-    ),
-    Method(
-        "drop-block1d", "DropBlock, sequences", "DropBlock1d", "drop_block1d",
-        noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
-        reference=_GHIASI, input_shape=(32, 16, 16), default=0.1,
-    ),
-    Method(
-        "drop-block2d", "DropBlock, images", "DropBlock2d", "drop_block2d",
-        noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
-        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1, place="maps",
-    ),
-    Method(
-        "patch-dropout", "PatchDropout", "PatchDropout", "patch_dropout",
-        noise="a random subset", shared="features", target="patch tokens", test_time="identity",
-        reference="Liu et al. PatchDropout: Economizing Vision Transformers Using Patch Dropout. WACV 2023, "
-        "arXiv:2208.07220",
-        input_shape=(8, 65, 32), place="patches",
-    ),
-    Method(
-        "embedding-dropout", "Embedding dropout", "EmbeddingDropout", "embedding_dropout",
-        noise="Bernoulli / keep", shared="occurrences of a word", target="word vectors", test_time="identity",
-        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
-        "NIPS 2016, arXiv:1512.05287",
-        input_shape=(32, 20), default=0.1,
-    ),
-    Method(
-        "word-dropout", "Word dropout", "WordDropout", "word_dropout",
-        noise="Bernoulli", shared="nothing", target="token numbers", test_time="identity",
-        reference="Bowman et al. Generating Sentences from a Continuous Space. CoNLL 2016, arXiv:1511.06349",
-        input_shape=(32, 20), default=0.1,
     ),
     Method(
         "variational-dropout", "Variational dropout, type A", "VariationalDropout", "variational_dropout",
@@ -297,6 +209,94 @@ METHODS: tuple[Method, ...] = (
         "concrete2d", "Concrete dropout, images", "ConcreteDropout2d", "concrete_dropout",
         noise="relaxed Bernoulli / keep", shared="height, width", target="feature maps",
         test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 4, 4), default=0.1, place="kernels",
+    ),
+    Method(
+        "max-pool1d", "Max-pooling dropout, sequences", "MaxPoolDropout1d", "max_pool_dropout1d",
+        noise="Bernoulli", shared="nothing", target="max-pooling windows",
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 8),
+    ),
+    Method(
+        "max-pool2d", "Max-pooling dropout, images", "MaxPoolDropout2d", "max_pool_dropout2d",
+        noise="Bernoulli", shared="nothing", target="max-pooling windows",
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4), place="pools",
+    ),
+    Method(
+        "avg-pool1d", "Average-pooling dropout, sequences", "AvgPoolDropout1d", "avg_pool_dropout1d",
+        noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
+        reference=_SRIVASTAVA, input_shape=(32, 16, 8),
+    ),
+    Method(
+        "avg-pool2d", "Average-pooling dropout, images", "AvgPoolDropout2d", "avg_pool_dropout2d",
+        noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
+        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4), place="pools",
+    ),
+    Method(
+        "max-drop", "Max-Drop", "MaxDrop", "max_drop",
+        noise="Bernoulli", shared="the window", target="maxima of feature maps", test_time="identity",
+        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2, place="maps",
+    ),
+    Method(
+        "drop-block1d", "DropBlock, sequences", "DropBlock1d", "drop_block1d",
+        noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
+        reference=_GHIASI, input_shape=(32, 16, 16), default=0.1,
+    ),
+    Method(
+        "drop-block2d", "DropBlock, images", "DropBlock2d", "drop_block2d",
+        noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
+        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1, place="maps",
+    ),
+    Method(
+        "cutout", "Cutout", "Cutout", "cutout",
+        noise="a zero square at a random place", shared="channels", target="input images", test_time="identity",
+        reference="DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017, "
+        "arXiv:1708.04552",
+        input_shape=(256, 3, 8, 8), argument="size", default=0.5, place="inputs",
+    ),
+    Method(
+        "drop-path", "DropPath (stochastic depth)", "DropPath", "drop_path",
+        noise="Bernoulli / keep", shared="all but the batch", target="residual branches", test_time="identity",
+        reference="Huang et al. Deep Networks with Stochastic Depth. ECCV 2016, arXiv:1603.09382",
+        input_shape=(2048, 4, 2), default=0.1, place="branches",
+    ),
+    Method(
+        "layer-drop", "LayerDrop", "LayerDrop", "layer_drop",
+        noise="Bernoulli", shared="everything", target="whole layers", test_time="the layer runs",
+        reference="Fan, Grave, Joulin. Reducing Transformer Depth on Demand with Structured Dropout. ICLR 2020, "
+        "arXiv:1909.11556",
+        input_shape=(64, 128), default=0.1, place="layers",
+    ),
+    Method(
+        "drop-key", "DropKey", "DropKey", "drop_key",
+        noise="Bernoulli", shared="nothing", target="attention scores", test_time="identity",
+        reference="Li et al. DropKey for Vision Transformer. CVPR 2023, arXiv:2208.02646",
+        input_shape=(8, 4, 16, 16), default=0.1, place="attention",
+    ),
+    Method(
+        "patch-dropout", "PatchDropout", "PatchDropout", "patch_dropout",
+        noise="a random subset", shared="features", target="patch tokens", test_time="identity",
+        reference="Liu et al. PatchDropout: Economizing Vision Transformers Using Patch Dropout. WACV 2023, "
+        "arXiv:2208.07220",
+        input_shape=(8, 65, 32), place="patches",
+    ),
+    Method(
+        "locked", "Locked dropout", "LockedDropout", "locked_dropout",
+        noise="Bernoulli / keep", shared="time", target="sequences", test_time="identity",
+        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
+        "NIPS 2016, arXiv:1512.05287",
+        input_shape=(8, 32, 64), place="sequences",
+    ),
+    Method(
+        "embedding-dropout", "Embedding dropout", "EmbeddingDropout", "embedding_dropout",
+        noise="Bernoulli / keep", shared="occurrences of a word", target="word vectors", test_time="identity",
+        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
+        "NIPS 2016, arXiv:1512.05287",
+        input_shape=(32, 20), default=0.1,
+    ),
+    Method(
+        "word-dropout", "Word dropout", "WordDropout", "word_dropout",
+        noise="Bernoulli", shared="nothing", target="token numbers", test_time="identity",
+        reference="Bowman et al. Generating Sentences from a Continuous Space. CoNLL 2016, arXiv:1511.06349",
+        input_shape=(32, 20), default=0.1,
     ),
 )  # fmt: skip
 
