@@ -84,8 +84,9 @@ def apply(
 def _per_example(rows: Tensor, weight: Tensor, p: float | Tensor, key: Tensor | None) -> Tensor:
     """In at least float32, and returned in what `F.linear` would return."""
     kind = rows.device.type
-    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
-    if cast == rows.dtype and weight.dtype != rows.dtype:
+    autocast = torch.is_autocast_enabled(kind)
+    cast = torch.get_autocast_dtype(kind) if autocast else rows.dtype
+    if not autocast and weight.dtype != rows.dtype:
         raise TypeError(f"dropconnect: the input and the weights must have one dtype, got {cast} and {weight.dtype}.")
     with torch.autocast(kind, enabled=False):
         wider = torch.promote_types(weight.dtype, torch.float32)
