@@ -174,19 +174,19 @@ METHODS: tuple[Method, ...] = (
     Method(
         "sparse-variational", "Sparse variational dropout", "SparseVariationalLinear", "sparse_variational_linear",
         noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
-        reference=_MOLCHANOV, input_shape=(64, 128), argument="log_sigma2", default=-10.0, place="weights",
+        reference=_MOLCHANOV, input_shape=(64, 128), argument="", default=0.0, place="weights",
     ),
     Method(
         "sparse-variational1d", "Sparse variational dropout, sequences", "SparseVariationalConv1d",
         "sparse_variational_linear",
         noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
-        reference=_MOLCHANOV, input_shape=(16, 32, 8), argument="log_sigma2", default=-10.0,
+        reference=_MOLCHANOV, input_shape=(16, 32, 8), argument="", default=0.0,
     ),
     Method(
         "sparse-variational2d", "Sparse variational dropout, images", "SparseVariationalConv2d",
         "sparse_variational_linear",
         noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
-        reference=_MOLCHANOV, input_shape=(16, 32, 6, 6), argument="log_sigma2", default=-10.0, place="kernels",
+        reference=_MOLCHANOV, input_shape=(16, 32, 6, 6), argument="", default=0.0, place="kernels",
     ),
     Method(
         "log-normal", "Log-normal dropout (structured Bayesian pruning)", "LogNormalDropout", "log_normal_dropout",

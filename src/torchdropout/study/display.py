@@ -87,7 +87,7 @@ def result_table(stored: Stored) -> Table:
     incomplete = bool((runs["done"] < runs["total"]).any())
     title = f"{study['data']['name']}, {study['config']['model']}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("condition", overflow="fold", min_width=18)
+    table.add_column("condition", overflow="fold", min_width=19)
     judged = ("val" if study["judge"] == "val" else "test") + (" %" if percent else " rmse")
     headings = (judged, "to none (95 %)", "verdict", "gap", "s/epoch", *(["runs"] if incomplete else []))
     for heading in headings:

@@ -11,6 +11,7 @@ from torchdropout.study.config import CompareConfig
 from torchdropout.study.placement import divergence
 from torchdropout.study.recipe import PLAIN, Hooks
 
+
 def of(model: nn.Module, examples: int, config: CompareConfig, task: str) -> Hooks:
     """Layers with a prior add their divergence from it, divided by the number of examples, to the mean loss.
 
