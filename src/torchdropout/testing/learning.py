@@ -16,7 +16,7 @@ def check_divergence(case: Case) -> str | None:
     if not case.divergences:
         return "no divergence declared"
     for setting in case.divergences:
-        found = setting.factory().double().kl()  # type: ignore[operator]
+        found = setting.factory().double().kl().detach()  # type: ignore[operator]
         require(found.dim() == 0, f"kl() must be 0-d, got shape {tuple(found.shape)}.")
         off = abs(float(found) - setting.nats)
         fine = off <= setting.within

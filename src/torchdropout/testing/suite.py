@@ -17,10 +17,10 @@ Check = Callable[[Case], str | None]
 CHECKS: dict[str, Check] = {
     check.__name__.removeprefix("check_"): check
     for check in (
+        form.check_input_unchanged,
         form.check_form,
         form.check_memory_format,
         form.check_not_contiguous,
-        form.check_input_unchanged,
         form.check_odd_inputs,
         form.check_huge,
         modes.check_eval,

@@ -20,11 +20,14 @@ from torchdropout.testing.integration import log_uniform_divergence
 _W = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]], dtype=torch.float64)
 _B = torch.tensor([0.1, -0.2], dtype=torch.float64)
 _X = torch.tensor([[1.0, 2.0, -0.5]], dtype=torch.float64)
-_LOG_ALPHAS = (-20.0, -8.0, -4.0, -2.0, -1.0, -0.1, 0.0)
-_LAYERS: tuple[tuple[Any, Any], ...] = (
-    (nn.Conv1d, (td.VariationalConv1d, td.SparseVariationalConv1d)),
-    (nn.Conv2d, (td.VariationalConv2d, td.SparseVariationalConv2d)),
-)
+_LOG_ALPHAS = (-20.0, -8.0, -4.0, -2.0, -1.0, -0.1, 0.0, 2.0, 20.0)
+
+
+def _convolutions(axes: int) -> tuple[Any, Any, Any]:
+    """The plain one, the variational and the sparse one."""
+    if axes == 1:
+        return nn.Conv1d, td.VariationalConv1d, td.SparseVariationalConv1d
+    return nn.Conv2d, td.VariationalConv2d, td.SparseVariationalConv2d
 
 
 class _InEval(nn.Module):
@@ -100,7 +103,7 @@ def _divergences(layer: Callable[[Form], nn.Module], count: int) -> tuple[Diverg
 
     found = []
     for (form, within), log_alpha in itertools.product(published.items(), _LOG_ALPHAS):
-        nats = count * log_uniform_divergence(log_alpha)
+        nats = count * log_uniform_divergence(min(log_alpha, 0.0))  # alpha is at most 1
         what = f"{form} at log alpha = {log_alpha:g}"
         found.append(Divergence(make(form, log_alpha), nats, within * count, what))
     return tuple(found)
@@ -133,7 +136,7 @@ def variational() -> Case:
 
 
 def _variational_conv(axes: int, shape: tuple[int, ...]) -> Case:
-    conv, (made, _) = _LAYERS[axes - 1]
+    conv, made, _ = _convolutions(axes)
 
     def layer(p: float = 0.2) -> nn.Module:
         return made(shape[1], 8, 3, p=p)  # type: ignore[no-any-return]
@@ -196,7 +199,7 @@ def _noise_levels() -> dict[str, Callable[[nn.Module], object]]:
 
 
 def _sparse_conv(axes: int, shape: tuple[int, ...]) -> Case:
-    conv, (_, made) = _LAYERS[axes - 1]
+    conv, _, made = _convolutions(axes)
 
     def layer(log_sigma2: float = -10.0) -> nn.Module:
         return made(shape[1], 8, 3, log_sigma2=log_sigma2)  # type: ignore[no-any-return]
