@@ -24,12 +24,13 @@ def picture(name: str, strength: Strength = None) -> Picture:
     """
     row = catalog.get(name)
     if strength is not None and not row.argument:
-        raise ValueError(f"{name!r} has no strength to set: it learns its noise.")
+        raise ValueError(f"{name!r} has no strength: it learns how much noise there is.")
     entry = ENTRIES[name]
-    return entry.build(row, _strength(row, strength), entry.seed, entry.note)
+    return entry.build(row, used_strength(row, strength), entry.seed, entry.note)
 
 
-def _strength(row: Method, given: Strength) -> Strength:
+def used_strength(row: Method, given: Strength) -> Strength:
+    """The strength of a picture: what was given, else what shows the method best; None where it has none."""
     if not row.argument:
         return None
     usual = ENTRIES[row.name].strength
@@ -52,7 +53,7 @@ def draw(name: str, path: str | Path | None = None, strength: Strength = None) -
     """
     shown = picture(name, strength)
     row = catalog.get(name)
-    used = _strength(row, strength)
+    used = used_strength(row, strength)
     heading = row.title if used is None else f"{row.title}: {row.argument} = {used:g}"
     with page.style():
         return page.save(page.figure(row, shown, heading), Path(path or f"{name}.png"))

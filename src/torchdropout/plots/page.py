@@ -72,7 +72,7 @@ def save(page: Figure, path: Path, dpi: int = 120) -> Path:
     """
     kind = path.suffix.lower()
     if kind not in _FORMATS:
-        raise ValueError(f"{path}: the file must end with {', '.join(_FORMATS)}.")
+        raise ValueError(f"the picture's file must end with .png, .svg or .pdf, got {str(path)!r}.")
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[kind]
     try:
         page.savefig(path, dpi=dpi, metadata=metadata)

@@ -63,13 +63,6 @@ def _weight_noise(row: Method, p: Strength) -> Density | None:
     return densities.normal(layer, ones, 1, _std(p), "what multiplies a weight", "exact: Normal(1, alpha)")
 
 
-def _sparse_noise(row: Method, log_sigma2: Strength) -> Density | None:
-    """As above; the layer holds log alpha, which of a weight of 1 is log sigma**2, between -8 and 8."""
-    layer, ones = _single_weight(row, log_sigma2)
-    std = math.exp(min(max(_number(log_sigma2), -8.0), 8.0) / 2)
-    return densities.normal(layer, ones, 1, std, "a weight whose mean is 1", "exact: Normal(1, sigma²)")
-
-
 def _single_weight(row: Method, strength: Strength) -> tuple[nn.Module, torch.Tensor]:
     axes = 0 if row.layer.endswith("Linear") else int(row.layer[-2])
     layer = make(row, strength, 1, 1, *([1] if axes else []), bias=False)
@@ -93,19 +86,30 @@ def variational2d(row: Method, p: Strength, seed: int, note: str) -> Picture:
     return maps.noisy_kernels(row, p, seed, note, _weight_noise(row, p))
 
 
-def sparse(row: Method, log_sigma2: Strength, seed: int, note: str) -> Picture:
+def sparse(row: Method, _: Strength, seed: int, note: str) -> Picture:
     """Weights with normal noise, some of which test removes."""
-    return network.noisy_weights(row, log_sigma2, seed, note, _sparse_noise(row, log_sigma2))
+    return network.noisy_weights(_noisy(row), -1.5, seed, note, _sparse_noise(row, -1.5))
 
 
-def sparse1d(row: Method, log_sigma2: Strength, seed: int, note: str) -> Picture:
+def sparse1d(row: Method, _: Strength, seed: int, note: str) -> Picture:
     """The same in a convolution of a signal."""
-    return sequences.noisy(row, log_sigma2, seed, note, _sparse_noise(row, log_sigma2))
+    return sequences.noisy(_noisy(row), -2.9, seed, note, _sparse_noise(row, -2.9))
 
 
-def sparse2d(row: Method, log_sigma2: Strength, seed: int, note: str) -> Picture:
+def sparse2d(row: Method, _: Strength, seed: int, note: str) -> Picture:
     """The same in a convolution of an image."""
-    return maps.noisy_kernels(row, log_sigma2, seed, note, _sparse_noise(row, log_sigma2))
+    return maps.noisy_kernels(_noisy(row), -3.0, seed, note, _sparse_noise(row, -3.0))
+
+
+def _noisy(row: Method) -> Method:
+    """The row as if the variance that the layer learns were its strength: as it starts, there is hardly any noise."""
+    return replace(row, argument="log_sigma2")
+
+
+def _sparse_noise(row: Method, log_sigma2: float) -> Density | None:
+    layer, ones = _single_weight(_noisy(row), log_sigma2)
+    std = math.exp(log_sigma2 / 2)
+    return densities.normal(layer, ones, 1, std, "a weight whose mean is 1", "exact: Normal(1, sigma²)")
 
 
 def fast(row: Method, p: Strength, seed: int, note: str) -> Picture:

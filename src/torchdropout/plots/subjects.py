@@ -43,7 +43,7 @@ def filters() -> Tensor:
 
 
 def feature_maps(size: int, count: int = 6) -> Tensor:
-    """What the filters, rectified, see in the pagoda; brightened; `(1, count, size, size)`, each map's largest value 1."""
+    """What the filters, rectified, see in the pagoda; brightened; `(1, count, size, size)`, at most 1."""
     grey = photograph("china", size + 2).mean(0)[None, None]
     maps = F.relu(F.conv2d(grey, filters()[:count]))
     return (maps / maps.amax((2, 3), keepdim=True)) ** 0.6

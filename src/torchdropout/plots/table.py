@@ -97,16 +97,16 @@ ENTRIES: dict[str, Entry] = {
     "sparse-variational": Entry(
         _BAYES, recipes.sparse,
         f"{_LINES}. Each has normal noise of its own learned variance. At test there is no noise, and weights that "
-        "were mostly noise are removed: the dotted ones.", -1.5,
+        "were mostly noise are removed: the dotted ones."
     ),
     "sparse-variational1d": Entry(
         _BAYES, recipes.sparse1d,
-        f"{_CURVES} At test there is no noise, and weights that were mostly noise are removed: the crossed ones.", -2.9,
+        f"{_CURVES} At test there is no noise, and weights that were mostly noise are removed: the crossed ones."
     ),
     "sparse-variational2d": Entry(
         _BAYES, recipes.sparse2d,
         "In training, the noise of the weights is in the maps. At test there is none, and weights that were mostly "
-        f"noise are removed: the hatched ones. {_TAPS}", -3.0,
+        f"noise are removed: the hatched ones. {_TAPS}"
     ),
     "log-normal": Entry(
         _BAYES, recipes.log_normal,
@@ -196,7 +196,7 @@ ENTRIES: dict[str, Entry] = {
     "embedding-dropout": Entry(
         _INPUT, tokens.embedding,
         "Beside each word is its vector. A dropped word is dropped wherever it stands: look at `the`. Kept vectors are "
-        "divided by the keep probability.", 0.3, 6,
+        "divided by the keep probability.", 0.3,
     ),
     "word-dropout": Entry(
         _INPUT, tokens.words,

@@ -26,8 +26,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(data_app, name="data")
-show_app = typer.Typer(help="Figures.", rich_markup_mode=None, no_args_is_help=True)
-app.add_typer(show_app, name="show")
 
 
 def _print_version(wanted: bool) -> None:
@@ -140,6 +138,28 @@ def methods(name: Annotated[str | None, typer.Argument(help="One method, shown i
 
 
 @app.command()
+def conformance(
+    name: Annotated[str | None, typer.Argument(help="One method, whose checks are shown in full.")] = None,
+) -> None:
+    """Check every method against its paper's exact numbers, and print a table of checks by method.
+
+    The exit code is 1 if a check failed.
+    """
+    from torchdropout.study import conformance as suite  # noqa: PLC0415 - torch's compiler, which others need not wait for
+
+    found = suite.run(name)
+    console = Console()
+    if name is None:
+        console.print(suite.by_method(found))
+        typer.echo(f"{suite.legend()}\n{suite.failures(found)}".rstrip())
+    else:
+        console.print(suite.of_method(found[name]))
+    typer.echo(suite.summary(found))
+    if suite.count(found, "fail"):
+        raise typer.Exit(1)
+
+
+@app.command()
 def example(
     name: Annotated[str | None, typer.Argument(help="Which; without a name they are listed.")] = None,
     small: Annotated[bool, typer.Option("--small", help="A reduced size, a few seconds.")] = False,
@@ -163,15 +183,21 @@ def example(
         raise typer.Exit(1)
 
 
-@show_app.command()
-def activations(
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("activations.png"),
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A name of `torchdropout methods`; all; or activations.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The picture: .png, .svg or .pdf.", show_default="NAME.png")
+    ] = None,
+    p: Annotated[float | None, typer.Option(help="The drop probability.", show_default="a telling one")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Where a method has no p: std, size, ...", show_default="a telling one")
+    ] = None,
 ) -> None:
-    """Draw every activation function of the from-scratch network with its derivative."""
-    from torchdropout.scratch import draw_activations  # noqa: PLC0415
+    """Draw what a method does: its input, two draws of training, test; or all methods on one page."""
+    from torchdropout.study import pictures  # noqa: PLC0415 - matplotlib, which only pictures need
 
-    draw_activations(out)
-    typer.echo(f"figure: {out}")
+    typer.echo(f"figure: {pictures.draw(name, out or Path(f'{name}.png'), p, strength)}")
 
 
 @data_app.command()
