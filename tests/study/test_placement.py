@@ -81,6 +81,20 @@ def test_methods_for_all_weights_and_for_hidden_ones():
     assert type(kernels.linear1) is nn.Linear
 
 
+def test_the_transformer_tells_where_a_patch_is():
+    """Four images of one bright patch each, at different places: their mean over patches is the same."""
+    network, x = made("none", "transformer"), torch.zeros(4, *IMAGE)
+    for number, (row, column) in enumerate([(0, 0), (0, 6), (6, 0), (4, 4)]):
+        x[number, 0, row : row + 2, column : column + 2] = 1.0
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
+    for _ in range(60):
+        loss = nn.functional.cross_entropy(network(x), torch.arange(4))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+
+
 def test_blocks_fit_the_maps():
     sizes = [m.block_size for m in made("drop-block2d", "cnn").modules() if isinstance(m, td.DropBlock2d)]
     assert sizes == [4, 2]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchdropout.study.placement import Placement
 
 WIDTH, HEADS, BLOCKS = 64, 4, 2
-PATCHES = 7  # along the shorter side, at least
+PATCHES = 7  # along the shorter side, where that leaves patches of two pixels
 
 
 class Transformer(nn.Module):
@@ -17,12 +17,13 @@ class Transformer(nn.Module):
     def __init__(self, shape: tuple[int, ...], outputs: int, place: Placement) -> None:
         super().__init__()
         channels, height, width = shape
-        side = max(1, min(height, width) // PATCHES)
+        side = max(2, min(height, width) // PATCHES)
         self.input = place("input", features=channels, dim=1)
         self.whole = place.inputs()
         self.patches = place.conv(channels, WIDTH, side, first=True, stride=side)
         count = (height // side) * (width // side)
-        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, WIDTH), std=0.02))
+        # As large as the patches that they are added to: the mean over patches keeps nothing else of where they were.
+        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, WIDTH), std=0.5))
         self.sequence = place.of("sequences", batch_first=True) or nn.Identity()
         self.subset = place.of("patches", prefix_tokens=0) or nn.Identity()
         self.blocks = nn.ModuleList(_layer(place) for _ in range(BLOCKS))
