@@ -60,7 +60,7 @@ def _paint_scale(page: Figure, scale: Scale, place: tuple[float, float, float]) 
     axes = page.add_axes((left / _WIDE, (bottom + 0.1 * panel) / high, 0.11 / _WIDE, 0.8 * panel / high))
     bar = page.colorbar(ScalarMappable(Normalize(scale.low, scale.high), VALUES), cax=axes)
     bar.ax.tick_params(labelsize=7, length=2, pad=1)
-    bar.ax.set_title(scale.label, fontsize=8, pad=4)
+    bar.ax.set_title(scale.label, fontsize=8, pad=8)
     bar.outline.set_linewidth(0.5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -140,7 +141,7 @@ def concrete_units(row: Method, p: Strength, seed: int, note: str) -> Picture:
     """Units times a relaxed mask."""
 
     def layers(features: int) -> nn.Module:
-        return make(row, p, _identity(nn.Linear(features, features, bias=False)))
+        return make(row, p, _identity(nn.Linear, features))
 
     density = densities.relaxed(layers(1), torch.ones(DRAWS, 1), _number(p), 0.1, "what multiplies a unit")
     return network.units(row, p, seed, note, layers=layers, within=0.01, density=density)
@@ -150,7 +151,7 @@ def concrete1d(row: Method, p: Strength, seed: int, note: str) -> Picture:
     """Features of a sequence times a relaxed mask."""
 
     def layer(channels: int) -> nn.Module:
-        return make(row, p, _identity(nn.Conv1d(channels, channels, 1, bias=False)))
+        return make(row, p, _identity(nn.Conv1d, channels, 1))
 
     density = densities.relaxed(layer(1), torch.ones(DRAWS, 1, 1), _number(p), 2 / 3, "what multiplies a feature")
     return sequences.features(layer(8), seed, note, density=density, within=0.01)
@@ -160,17 +161,19 @@ def concrete2d(row: Method, p: Strength, seed: int, note: str) -> Picture:
     """Feature maps times a relaxed mask."""
 
     def layer(channels: int) -> nn.Module:
-        return make(row, p, _identity(nn.Conv2d(channels, channels, 1, bias=False)))
+        return make(row, p, _identity(nn.Conv2d, channels, 1))
 
     density = densities.relaxed(layer(1), torch.ones(DRAWS, 1, 1, 1), _number(p), 2 / 3, "what multiplies a map")
     return maps.feature_maps(layer(6), seed, note, density=density, within=0.01)
 
 
-def _identity(layer: nn.Module) -> nn.Module:
+def _identity(kind: Callable[..., nn.Module], features: int, *kernel: int) -> nn.Module:
     """A linear layer or convolution that returns its input, so that the noise in front of it is seen."""
+    with torch.random.fork_rng(devices=[]):
+        layer = kind(features, features, *kernel, bias=False)
     weight = dict(layer.named_parameters())["weight"]
     with torch.no_grad():
-        weight.copy_(torch.eye(len(weight)).view_as(weight))
+        weight.copy_(torch.eye(features).view_as(weight))
     return layer
 
 
