@@ -37,10 +37,10 @@ def apply_type_b(
     mean = product(x, weight, bias)
     if not noisy:
         return mean
-    alpha, variance = settle(log_alpha).exp(), wide(weight).square()
+    alpha = settle(log_alpha).exp()
     if alpha.dim() and alpha.shape == weight.shape:
-        return sample_outputs(product, mean, x, alpha * variance, _FLOOR, key)
-    return sample_outputs(product, mean, x, variance, _FLOOR, key, scale=alpha)
+        return sample_outputs(product, mean, x, alpha * wide(weight).square(), _FLOOR, key)
+    return sample_outputs(product, mean, x, weight, _FLOOR, key, scale=alpha, squared=True)
 
 
 class Alpha(nn.Module):

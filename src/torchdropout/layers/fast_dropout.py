@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchdropout.layers._checks import check_choice, check_features, check_floating, check_probability
+from torchdropout.layers._local import squared_linear
 from torchdropout.layers._moments import Moments, check_moments, relu_moments, sigmoid_moments, sqrt, wide
 from torchdropout.layers._noise import standard_normal
 from torchdropout.layers._rate import Rate
@@ -88,7 +89,7 @@ def spread(mean: Tensor, variance: Tensor | None, weight: Tensor, p: float | Ten
         if variance is not None:
             each = each + wide(variance) / (1.0 - p)
         dtype = torch.promote_types(each.dtype, weight.dtype)
-        return F.linear(each.to(dtype), weight.to(dtype).square())
+        return squared_linear(each.to(dtype), weight.to(dtype))
 
 
 class FastDropoutLinear(Rate, nn.Linear):
