@@ -27,10 +27,10 @@ def pages(name):
             figure = gallery.figure({each: picture(each) for each in ENTRIES})
         else:
             figure = page.figure(catalog.get(name), picture(name), name)
-        return figure, _written(figure)
+        return figure, written(figure)
 
 
-def _written(figure):
+def written(figure):
     """The texts that are really drawn: axes hold more than they show."""
     found, draw = [], Text.draw
 

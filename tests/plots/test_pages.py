@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from drawn import pages, picture
+from drawn import pages, picture, written
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -36,6 +36,13 @@ def test_no_two_texts_overlap_and_none_leaves_the_page(name):
         assert min(overlap(box, other)) <= 0.5, f"{one!r} and {two!r} overlap"
     for words, box in texts:
         assert min(box.x0, box.y0, figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) >= 0, f"{words!r} leaves the page"
+
+
+@pytest.mark.parametrize(("name", "strength"), [("dropout", 0.999), ("gaussian", 0.9999999), ("locked", 0.999)])
+def test_large_numbers_do_not_overlap_either(name, strength):
+    figure = page.figure(catalog.get(name), plots.picture(name, strength), name)
+    for (one, box), (two, other) in combinations(written(figure), 2):
+        assert min(overlap(box, other)) <= 0.5, f"{one!r} and {two!r} overlap"
 
 
 def test_texts_that_overlap_would_be_found():

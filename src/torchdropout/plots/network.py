@@ -262,7 +262,7 @@ def _paint_unit(
     if scale >= 0.8 and (not dropped or abs(value) >= _NOTHING):
         dark = not dropped and level < 0.55
         box = {"facecolor": PALE, "edgecolor": "none", "pad": 0.6} if dropped else None
-        words = f"{value:.2f}".replace("-", "−")
+        words = _short(value)
         axes.text(
             x,
             y,
@@ -274,3 +274,10 @@ def _paint_unit(
             bbox=box,
             zorder=5,
         )
+
+
+def _short(value: float) -> str:
+    """A number that fits into a unit."""
+    size = abs(value)
+    form = ".2f" if size < 9.995 else ".1f" if size < 99.95 else ".0f" if size < 9999.5 else ".0e"
+    return f"{value if size >= _NOTHING else 0.0:{form}}".replace("-", "−").replace("e+", "e")
