@@ -35,13 +35,14 @@ def check_gradcheck(case: Case) -> str | None:
     if not of:
         return _NO_GRADIENT
     names = [name for name, parameter in layer.named_parameters() if parameter.requires_grad]
+    arguments = {"key": rng.key(4)} if takes_key(layer) else {}
 
     def run(*given: Tensor) -> Tensor:
         first = given[0] if case.is_floating else x
         parameters = dict(zip(names, given[case.is_floating :], strict=True))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(4)
-            y: Tensor = torch.func.functional_call(layer.train(), parameters, (first,))
+            y: Tensor = torch.func.functional_call(layer.train(), parameters, (first,), arguments)
             return y
 
     try:

@@ -100,11 +100,10 @@ def _check_independent(case: Case, twin: nn.Module, kind: str) -> None:
 
 def check_errors(case: Case) -> str | None:
     """A strength out of range or NaN is refused with the value in the sentence."""
-    if case.at(0.5) is None:
-        return "no strength"
     for bad in case.bad:
         try:
-            case.at(bad)
+            if case.at(bad) is None:
+                return "no strength"
         except (ValueError, TypeError) as error:
             require(f"{bad:g}" in str(error), f"the refusal of {bad} does not show the value: {error}")
         else:

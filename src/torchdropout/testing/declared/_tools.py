@@ -12,7 +12,7 @@ from torchdropout.testing.case import Expectation, Factory
 from torchdropout.testing.claims import TwoPointClaim
 from torchdropout.testing.integration import masks, normals
 
-BATCH: dict[str, Any] = {"batch": 1, "calls": 4000}  # for noise that examples share: each draw is a call
+BATCH: dict[str, Any] = {"batch": 1, "calls": 2500}  # for noise that examples share: each draw is a call
 
 
 def scaled(p: float, shared_dims: tuple[int, ...] = ()) -> TwoPointClaim:
