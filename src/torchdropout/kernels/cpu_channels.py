@@ -31,6 +31,6 @@ def backward(grads: Tensor, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
     out, (rows, channels, inner) = torch.empty_like(x), x.shape
     threads = 1 if x.numel() < _SPLIT else torch.get_num_threads()
     sums = torch.zeros(threads, channels, dtype=x.dtype)
-    addresses = [t.data_ptr() for t in (grads, x, gates, out, sums)]
+    addresses = tasks.addresses(x.dtype, grads, x, gates, out, sums)
     tasks.run(compiled(x.dtype), [0, -(-rows // (4 * threads)), rows, 0, *addresses, channels, inner], threads)
     return out, sums.sum(0)

@@ -29,7 +29,7 @@ NEXT, STEP, STOP, SLOT, KEYS, INNER, LOGIT, INVERSE, P, X, OUT, GRADS, SUMS = ra
 
 
 @njit(**OPTIONS)
-def _exp(v):
+def exp(v):
     """`exp(v)` of a float32 within 2**-126 and 2**126, beyond which it stays there; relative error 2e-7."""
     w = min(max(v * float32(1.44269504), float32(-126)), float32(126))
     magic = float32(12582912)  # 1.5 * 2**23: adding and taking it away rounds to the nearest integer
@@ -48,7 +48,7 @@ def _kept(noise, n, logit, inverse):
     """Turn `n` uniforms into relaxed masks, near 1 where kept."""
     for j in range(n):
         u = load(noise, j)
-        store(noise, j, float32(1) / (float32(1) + _exp((logit + log(u / (float32(1) - u))) * inverse)))
+        store(noise, j, float32(1) / (float32(1) + exp((logit + log(u / (float32(1) - u))) * inverse)))
 
 
 @njit(**OPTIONS)

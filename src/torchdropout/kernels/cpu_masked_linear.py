@@ -66,7 +66,7 @@ def _run(
     threads = 1 if rows * ins * outs < _SMALL else torch.get_num_threads()
     step = max(1, min(_CACHED // (ins * x.element_size()), -(-outs // (4 * threads))))
     inner = rows * outs * ins // (key.numel() // 2)
-    addresses = [t.data_ptr() for t in (x, weight, first, second, grads)]
+    addresses = tasks.addresses(x.dtype, x, weight, first, second, grads)
     noise = [key.data_ptr(), inner, int(law.bits), int(law.threshold)]
     numbers = [0, step, outs, 0, slots, *noise, rows, outs, ins, *addresses]
     tasks.run(compiled(x.dtype, backward), numbers, threads)

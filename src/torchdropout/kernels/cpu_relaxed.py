@@ -51,11 +51,8 @@ def _run(
     step = -(-n // (4 * threads * cpu_concrete.TILE)) * cpu_concrete.TILE
     sums = torch.zeros(threads, dtype=torch.float64)
     numbers = [0, step, n, 0, key.data_ptr(), n // (key.numel() // 2), *map(_bits, (logit, 1.0 / temperature, p))]
-    tasks.run(
-        compiled(x.dtype, backward),
-        [*numbers, x.data_ptr(), out.data_ptr(), grads.data_ptr(), sums.data_ptr()],
-        threads,
-    )
+    tensors = [*tasks.addresses(x.dtype, x, out, grads), sums.data_ptr()]
+    tasks.run(compiled(x.dtype, backward), [*numbers, *tensors], threads)
     return float(sums.sum())
 
 

@@ -42,7 +42,8 @@ def cut(x: Tensor, key: Tensor, half: int, holes: int, inside: bool) -> Tensor:
     sizes = [maps, height, width, half, int(inside), holes]
     step = -(-images // threads)
     masks = torch.empty(threads, height * width, dtype=torch.promote_types(x.dtype, torch.float32))
-    addresses = [key.data_ptr(), inner, x.data_ptr(), out.data_ptr(), masks.data_ptr(), masks.element_size()]
+    tensors = tasks.addresses(x.dtype, x, out)
+    addresses = [key.data_ptr(), inner, *tensors, masks.data_ptr(), masks.element_size()]
     numbers = [0, step, images, 0, *addresses, *sizes]
     tasks.run(compiled(x.dtype), numbers, threads)
     return out

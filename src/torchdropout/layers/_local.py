@@ -17,14 +17,7 @@ Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def sample_outputs(
-    product: Product,
-    mean: Tensor,
-    x: Tensor,
-    variance: Tensor,
-    floor: float,
-    key: Tensor | None,
-    scale: Tensor | None = None,
-    squared: bool = False,
+    product: Product, mean: Tensor, x: Tensor, spread: Callable[[Tensor], Tensor], floor: float, key: Tensor | None
 ) -> Tensor:
     """`mean + sqrt(v + floor) * e`, `v` the product of `x**2` and the weights' variance, one `e` for each output.
 
@@ -35,23 +28,21 @@ def sample_outputs(
         product: The layer's product of inputs, weights and bias.
         mean: The outputs' means, bias included.
         x: The inputs.
-        variance: The variances of the weights.
+        spread: The product of squared inputs with the variances of the weights, a new tensor.
         floor: What is added to the variance, so that the root has a gradient.
         key: Whose noise to use; None draws one.
-        scale: What multiplies the squares of the inputs, or None.
-        squared: Whether `variance` is to be squared first, so that it is a deviation.
     """
     with torch.autocast(x.device.type, enabled=False):
-        squares = wide(x).square()
-        squares = squares if scale is None else squares * scale
-        if squared and product is F.linear:
-            v = squared_linear(squares, wide(variance)).add_(floor)
-        else:
-            v = product(squares, wide(variance).square() if squared else wide(variance), None).add_(floor)
+        v = spread(wide(x).square()).add_(floor)
         if product is not F.linear:  # a fast convolution of positive numbers may return slightly negative ones
             v = F.threshold(v, floor, floor)
         y = torch.addcmul(wide(mean), v.sqrt_(), standard_normal(mean.shape, key, v))
     return y.to(mean.dtype)
+
+
+def squared_product(product: Product, x: Tensor, weight: Tensor) -> Tensor:
+    """The product of `x` with squared weights."""
+    return squared_linear(x, weight) if product is F.linear else product(x, weight.square(), None)
 
 
 def squared_linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -74,8 +65,9 @@ class _SquaredLinear(torch.autograd.Function):
         rows, grads = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         if torch.is_grad_enabled():  # a derivative of this derivative may be asked for
             return grad @ weight.square(), 2.0 * weight * (grads.T @ rows)
-        by_input = grad @ squares if ctx.needs_input_grad[0] else None
-        return by_input, ((2.0 * grads).T @ rows).mul_(weight) if ctx.needs_input_grad[1] else None
+        with torch.autocast(x.device.type, enabled=False):
+            by_input = grad @ squares if ctx.needs_input_grad[0] else None
+            return by_input, ((2.0 * grads).T @ rows).mul_(weight) if ctx.needs_input_grad[1] else None
 
 
 def wide(x: Tensor) -> Tensor:

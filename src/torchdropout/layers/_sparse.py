@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 
-from torchdropout import rng
+from torchdropout import ops, rng
 from torchdropout.layers._checks import check_floating, check_number
 from torchdropout.layers._kl import fitted
 from torchdropout.layers._local import Product, sample_outputs, wide
 
 LIMIT = 8.0  # of log alpha, on both sides
-_LOW, _HIGH = math.exp(-LIMIT), math.exp(LIMIT)
+_BOUNDS = _LOW, _HIGH = math.exp(-LIMIT), math.exp(LIMIT)
 _FLOOR = 1e-8  # the reference's, of the output's variance
 
 
@@ -39,7 +40,15 @@ def apply(
     mean = product(x, mean_weight, bias)
     if not noisy:
         return mean
-    return sample_outputs(product, mean, x, weight_variance(wide(weight), wide(log_sigma2)), _FLOOR, key)
+    theta, log_variance = wide(weight), wide(log_sigma2)
+
+    def spread(squares: Tensor) -> Tensor:
+        v = None
+        if product is F.linear:
+            v = ops.clipped_variance_linear(squares, theta, log_variance, _BOUNDS)
+        return product(squares, weight_variance(theta, log_variance), None) if v is None else v
+
+    return sample_outputs(product, mean, x, spread, _FLOOR, key)
 
 
 def log_alpha(weight: Tensor, log_sigma2: Tensor) -> Tensor:
@@ -51,12 +60,7 @@ def weight_variance(weight: Tensor, log_sigma2: Tensor) -> Tensor:
     """`theta**2` times the clipped alpha: `sigma**2` between `theta**2 / e**8` and `theta**2 * e**8`."""
     if rng.is_plain(weight) and rng.is_plain(log_sigma2) and forward_ad._current_level < 0:
         return _Variance.apply(weight, log_sigma2)  # type: ignore[no-untyped-call, no-any-return]
-    return _differentiable_variance(weight, log_sigma2)
-
-
-def _differentiable_variance(weight: Tensor, log_sigma2: Tensor) -> Tensor:
-    square = weight * weight
-    return torch.clamp(log_sigma2.exp(), square * _LOW, square * _HIGH)
+    return ops.plain_variance(weight, log_sigma2, _BOUNDS)
 
 
 class _Variance(torch.autograd.Function):
@@ -74,7 +78,7 @@ class _Variance(torch.autograd.Function):
         weight, log_sigma2 = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative will be asked for
             inputs = weight, log_sigma2
-            value = _differentiable_variance(*inputs)
+            value = ops.plain_variance(*inputs, _BOUNDS)
             needed = [t for t in inputs if t.requires_grad]
             found = iter(torch.autograd.grad(value, needed, grad, create_graph=True))
             return tuple(next(found) if t.requires_grad else torch.zeros_like(t) for t in inputs)

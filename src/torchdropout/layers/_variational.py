@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torchdropout.layers._checks import check_choice, check_floating, check_number
 from torchdropout.layers._kl import FORMS, Form, projected_clamp
-from torchdropout.layers._local import Product, sample_outputs, wide
+from torchdropout.layers._local import Product, sample_outputs, squared_product, wide
 
 Per = Literal["layer", "unit", "weight"]
 
@@ -37,10 +37,14 @@ def apply_type_b(
     mean = product(x, weight, bias)
     if not noisy:
         return mean
-    alpha = settle(log_alpha).exp()
-    if alpha.dim() and alpha.shape == weight.shape:
-        return sample_outputs(product, mean, x, alpha * wide(weight).square(), _FLOOR, key)
-    return sample_outputs(product, mean, x, weight, _FLOOR, key, scale=alpha, squared=True)
+    alpha, theta = settle(log_alpha).exp(), wide(weight)
+
+    def spread(squares: Tensor) -> Tensor:
+        if alpha.dim() and alpha.shape == weight.shape:
+            return product(squares, alpha * theta.square(), None)
+        return squared_product(product, squares * alpha, theta)
+
+    return sample_outputs(product, mean, x, spread, _FLOOR, key)
 
 
 class Alpha(nn.Module):

@@ -1,9 +1,18 @@
 """Operations with noise: autograd, `torch.library` registration, and the choice of a kernel; one operation a file."""
 
+from torchdropout.ops.clipped import clipped_variance_linear, plain_variance
 from torchdropout.ops.elementwise import multiply
 from torchdropout.ops.gates import gate
 from torchdropout.ops.linear import masked_linear
 from torchdropout.ops.relaxed import relaxed_multiply
 from torchdropout.ops.squares import cut_squares
 
-__all__ = ["cut_squares", "gate", "masked_linear", "multiply", "relaxed_multiply"]
+__all__ = [
+    "clipped_variance_linear",
+    "cut_squares",
+    "gate",
+    "masked_linear",
+    "multiply",
+    "plain_variance",
+    "relaxed_multiply",
+]
