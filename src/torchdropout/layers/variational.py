@@ -46,12 +46,13 @@ def _apply(owner: str, x: Tensor, log_alpha: Tensor, noisy: bool, dim: int, key:
     check_floating(owner, x)
     if log_alpha.dim() > 1:
         raise ValueError(f"{owner}: `log_alpha` must have shape () or one axis, got {tuple(log_alpha.shape)}.")
-    std = torch.exp(0.5 * settle(log_alpha))
-    if std.dim() > 0:
-        _check_axis(owner, x, dim, std.shape[0])
-        std = std.view([-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())])
+    if log_alpha.dim() > 0:
+        _check_axis(owner, x, dim, log_alpha.shape[0])
     if not noisy:
         return x
+    std = torch.exp(0.5 * settle(log_alpha))
+    if std.dim() > 0:
+        std = std.view([-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())])
     return x * (1.0 + std * standard_normal(x.shape, key, x)).to(x.dtype)
 
 
