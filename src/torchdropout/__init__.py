@@ -33,12 +33,22 @@ from torchdropout.layers.variational import VariationalDropout
 from torchdropout.layers.variational_conv import VariationalConv1d, VariationalConv2d
 from torchdropout.layers.variational_linear import VariationalLinear
 from torchdropout.layers.word import WordDropout
+from torchdropout.losses.activation import ar_loss, tar_loss
+from torchdropout.recurrent.cells import GRUCell, LSTMCell
+from torchdropout.recurrent.gru import GRU
+from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational, WeightDrop, Zoneout
+from torchdropout.recurrent.lstm import LSTM
+from torchdropout.recurrent.rnn import RNN
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AlphaDropout",
     "AvgPoolDropout1d",
     "AvgPoolDropout2d",
+    "CellDropout",
     "ConcreteDropout",
     "ConcreteDropout1d",
     "ConcreteDropout2d",
@@ -59,8 +69,10 @@ __all__ = [
     "EmbeddingDropout",
     "FastDropoutLinear",
     "FeatureAlphaDropout",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
+    "LSTMCell",
     "LayerDrop",
     "LockedDropout",
     "LogNormalDropout",
@@ -74,16 +86,22 @@ __all__ = [
     "SparseVariationalLinear",
     "StandoutLinear",
     "StochasticRateDropout",
+    "UpdateDropout",
+    "Variational",
     "VariationalConv1d",
     "VariationalConv2d",
     "VariationalDropout",
     "VariationalLinear",
+    "WeightDrop",
     "WordDropout",
+    "Zoneout",
     "__version__",
+    "ar_loss",
     "fold_in",
     "functional",
     "key",
     "keyed",
     "set_data_parallel_rank",
     "split",
+    "tar_loss",
 ]

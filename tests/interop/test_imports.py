@@ -74,6 +74,16 @@ def test_layers_import_ops_laws_rng_and_each_other(path):
     assert {part(name) for name, _ in imports(path)} <= {"ops", "laws", "rng", "layers"}
 
 
+@pytest.mark.parametrize("path", own("recurrent/*.py"))
+def test_recurrent_layers_import_layers_ops_laws_rng_and_each_other(path):
+    assert {part(name) for name, _ in imports(path)} <= {"layers", "ops", "laws", "rng", "recurrent"}
+
+
+@pytest.mark.parametrize("path", own("losses/*.py"))
+def test_losses_import_layers_ops_laws_rng_and_each_other(path):
+    assert {part(name) for name, _ in imports(path)} <= {"layers", "ops", "laws", "rng", "losses"}
+
+
 @pytest.mark.parametrize("path", own("kernels/*.py"))
 def test_kernels_import_laws_rng_and_each_other(path):
     assert {part(name) for name, _ in imports(path)} <= {"laws", "rng", "kernels"}

@@ -1,0 +1,1 @@
+"""Recurrent layers, and what masks them: one kind of layer a file."""

@@ -1,0 +1,157 @@
+"""What LSTM, GRU and RNN share: when noise is live, and the way through layers and directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from torchdropout.recurrent import _layout, masks
+from torchdropout.recurrent.kinds import Kind, combined
+from torchdropout.recurrent.masks import LayerMasks, Sizes
+from torchdropout.recurrent.sequence import State, StepMasks
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer and direction."""
+
+    ih: Tensor
+    hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    hr: Tensor | None
+
+
+def check_key(owner: str, key: Tensor | None) -> None:
+    """A layer's key is one key."""
+    if key is not None and (not isinstance(key, Tensor) or key.shape != (2,)):
+        got = tuple(key.shape) if isinstance(key, Tensor) else repr(key)
+        raise ValueError(f"{owner}: `key` must be one key of shape (2,), got {got}.")
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> Tensor:
+    """The products of inputs `(..., N, I)` with the weights of all gates; the masks are `(N, G, I)`."""
+    if mask is None:
+        return F.linear(x, weight, bias)
+    groups = mask.shape[1]
+    biases: Sequence[Any] = [None] * groups if bias is None else bias.chunk(groups)
+    masked = [(x * mask[:, group]).to(x.dtype) for group in range(groups)]
+    parts = zip(masked, weight.chunk(groups), biases, strict=True)
+    return torch.cat([F.linear(*part) for part in parts], -1)
+
+
+def leaving(weights: Weights, of: LayerMasks) -> Tensor | None:
+    """The output's projection; RNNDrop's test rule is one by `keep`, which then holds wherever `h` goes."""
+    if of.keep is None:
+        return weights.hr
+    hr = weights.hr if weights.hr is not None else torch.eye(len(weights.hh) // 4).to(weights.hh)
+    return hr * of.keep
+
+
+class Recurrent(nn.RNNBase):
+    """PyTorch's recurrent layers with noise inside; each subclass also derives from the layer it replaces."""
+
+    gates: int
+    locked: bool
+
+    def _set(self, locked: bool, recurrent: Kind | Sequence[Kind]) -> None:
+        if not isinstance(locked, bool):
+            raise TypeError(f"{type(self).__name__}: `locked` must be a bool, got {locked!r}.")
+        self.locked = locked
+        self.recurrent = recurrent
+
+    @property
+    def recurrent(self) -> tuple[Kind, ...]:
+        """What is masked inside the layer."""
+        return self._recurrent
+
+    @recurrent.setter
+    def recurrent(self, value: Kind | Sequence[Kind]) -> None:
+        self._recurrent = combined(self._torch_name(), value)
+
+    def _torch_name(self) -> str:
+        return self.mode.split("_")[0]
+
+    def _live(self) -> bool:
+        between = self.training and self.dropout > 0 and self.num_layers > 1
+        return between or any(kind.live(self.training) for kind in self.recurrent)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,  # noqa: A002
+        hx: _layout.Hx | None = None,
+        *,
+        key: Tensor | None = None,
+    ) -> Any:
+        """The forward pass; PyTorch's own where nothing is live, or where it has something to object."""
+        if not self._live() or _layout.refused(self, input, hx):
+            return super().forward(input, hx)
+        check_key(type(self).__name__, key)
+        x, states, lengths = _layout.unpack(self, input, hx)
+        directions = 2 if self.bidirectional else 1
+        ends: list[State] = []
+        for number in range(self.num_layers):
+            outputs = []
+            for reverse in range(directions):
+                index = number * directions + reverse
+                state = tuple(s[index] for s in states)
+                y, end = self._one(x, state, lengths, number, bool(reverse), masks.derived(key, index))
+                outputs.append(y)
+                ends.append(end)
+            x = torch.cat(outputs, -1)
+        last = tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+        return _layout.pack(self, input, x, last)
+
+    def _one(
+        self, x: Tensor, state: State, lengths: Tensor | None, number: int, reverse: bool, key: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """One layer and direction."""
+        weights = self._weights(number, reverse)
+        size = Sizes(x.shape[1], self.gates, x.shape[2], self.hidden_size, weights.hh.shape[1])
+        drawn = (key, weights.hh, self.training)
+        of_layer = masks.of_layer(self.recurrent, size, *drawn)
+        shared, single = (
+            masks.of_sequence(self.recurrent, size, *drawn), masks.of_steps(self.recurrent, size, len(x), *drawn)
+        )  # fmt: skip
+        steps = masks.joined(shared, single)._replace(lengths=lengths)
+        projected = project(x, weights.ih, self._bias(weights), of_layer.input, self.gates)
+        weights = weights._replace(hr=leaving(weights, of_layer))
+        if of_layer.weight is not None:
+            weights = weights._replace(hh=(weights.hh * of_layer.weight).to(weights.hh.dtype))
+        if reverse:
+            projected, steps = masks.backwards(projected, lengths), masks.steps_backwards(steps)
+        y, end = self._steps(projected, state, weights, steps)
+        y = masks.backwards(y, lengths) if reverse else y
+        return self._between(y, number, key), end
+
+    def _between(self, y: Tensor, number: int, key: Tensor | None) -> Tensor:
+        """Dropout on what goes to the next layer."""
+        if not self.training or self.dropout == 0 or number == self.num_layers - 1:
+            return y
+        shape = (1 if self.locked else len(y), *y.shape[1:])
+        mask = masks.scaled(shape, self.dropout, masks.derived(key, masks.OUTPUT), y)
+        return y if mask is None else (y * mask).to(y.dtype)
+
+    def _weights(self, number: int, reverse: bool) -> Weights:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        suffix = f"_l{number}{'_reverse' if reverse else ''}"
+        return Weights(*(getattr(self, name + suffix, None) for name in names))  # type: ignore[arg-type]
+
+    def _bias(self, weights: Weights) -> Tensor | None:
+        """The biases that may be added to the products of the inputs."""
+        if weights.bias_ih is None or weights.bias_hh is None:
+            return None
+        return weights.bias_ih + weights.bias_hh
+
+    def _steps(self, projected: Tensor, state: State, weights: Weights, steps: StepMasks) -> tuple[Tensor, State]:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """The arguments, as PyTorch prints them."""
+        text: str = super().extra_repr()
+        text += ", locked=True" if self.locked else ""
+        return text + (f", recurrent={self.recurrent}" if self.recurrent else "")
