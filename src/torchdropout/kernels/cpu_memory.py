@@ -103,6 +103,16 @@ def pointer(_context, address, like):
 
 
 @intrinsic
+def moved(_context, pointer, index):
+    """The address of `pointer[index]`."""
+
+    def generate(_target, builder, _signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), generate
+
+
+@intrinsic
 def as_uint32(_context, pointer):
     """The same memory as 32-bit words."""
 

@@ -1,0 +1,356 @@
+"""The bodies of the LSTM's CPU kernel, in Numba: a whole sequence forward, and backward.
+
+Rows are examples; of a row, the gates i, f, g, o lie one after the other. What a loop works on is first copied to the
+stack, since the compiler uses vectors only where it sees that nothing overlaps.
+"""
+
+# ruff: noqa: ANN001, ANN201, ANN202 - the bodies are compiled: their types are the signature in `compilation.py`
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+from numba import float32, int64, njit, types
+
+from torchdropout.kernels.cpu_concrete import exp
+from torchdropout.kernels.cpu_gemm import F32, gemm
+from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, stack, store, take
+
+# Where a task holds what; a mask that is absent has the address 0.
+(NEXT, STEP, STEPS, ROWS, SIZE, GATES, WEIGHT, FIRST_H, FIRST_C, HS, CS, LENGTHS, SCRATCH, HIDDEN, GROUPS, CELL,
+ UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, GRAD_HS, GRAD_C, GRAD_H) = range(23)  # fmt: skip
+CHUNK = 128
+_room = stack(types.float32, F32, CHUNK)
+
+
+@njit(**OPTIONS)
+def sigmoid(x):
+    """The logistic function."""
+    return float32(1) / (float32(1) + exp(-x))
+
+
+@njit(**OPTIONS)
+def tanh(x):
+    """The hyperbolic tangent, by its series near 0, where the quotient would lose digits."""
+    z, e = x * x, exp(float32(-2) * abs(x))
+    far = (float32(1) - e) / (float32(1) + e)
+    p = float32(0.021869488) * z - float32(0.053968254)
+    p = p * z + float32(0.13333334)
+    p = p * z - float32(0.33333334)
+    near = x + x * z * p
+    return near if z < float32(0.09) else (far if x > float32(0) else -far)
+
+
+@njit(**OPTIONS)
+def _get(source, at, n, room):
+    for j in range(n):
+        store(room, j, load(source, at + j))
+
+
+@njit(**OPTIONS)
+def _put(room, n, target, at):
+    for j in range(n):
+        store(target, at + j, load(room, j))
+
+
+@njit(**OPTIONS)
+def _sigmoids(x, n):
+    for j in range(n):
+        store(x, j, sigmoid(load(x, j)))
+
+
+@njit(**OPTIONS)
+def _tanhs(x, n):
+    for j in range(n):
+        store(x, j, tanh(load(x, j)))
+
+
+@njit(**OPTIONS)
+def _new_cell(i, f, g, c, n, out):
+    for j in range(n):
+        store(out, j, load(f, j) * load(c, j) + load(i, j) * load(g, j))
+
+
+@njit(**OPTIONS)
+def _times(x, source, at, n):
+    for j in range(n):
+        store(x, j, load(x, j) * load(source, at + j))
+
+
+@njit(**OPTIONS)
+def _mix(new, old, source, at, n):
+    """`zone * old + (1 - zone) * new`, in place of the new."""
+    for j in range(n):
+        zone = load(source, at + j)
+        store(new, j, zone * load(old, j) + (float32(1) - zone) * load(new, j))
+
+
+@njit(**OPTIONS)
+def _output(c, o, n, out):
+    for j in range(n):
+        store(out, j, load(o, j) * tanh(load(c, j)))
+
+
+@njit(**OPTIONS)
+def _masked(h, mask, group, groups, out, first, stop, size):
+    """The states of some rows times the mask of one group of gates."""
+    for row in range(first, stop):
+        for j in range(size):
+            store(out, row * size + j, load(h, row * size + j) * load(mask, (row * groups + group) * size + j))
+
+
+@njit(**OPTIONS)
+def _project(task, h, t, first, stop):
+    """Add the product of some rows' states with the recurrent weights to the gates of a step."""
+    zero = float32(0)
+    rows, size, groups = field(task, ROWS), field(task, SIZE), field(task, GROUPS)
+    w, scratch = pointer(field(task, WEIGHT), zero), pointer(field(task, SCRATCH), zero)
+    mask, wide = pointer(field(task, HIDDEN), zero), 4 * size
+    gates = moved(pointer(field(task, GATES), zero), (t * rows + first) * wide)
+    if groups == 0:
+        gemm(moved(h, first * size), size, int64(1), w, wide, gates, wide, stop - first, wide, size)
+        return
+    part = wide // groups
+    for group in range(groups):
+        _masked(h, mask, group, groups, scratch, first, stop, size)
+        here, target = moved(scratch, first * size), moved(gates, group * part)
+        gemm(here, size, int64(1), moved(w, group * part), wide, target, wide, stop - first, part, size)
+
+
+@njit(**OPTIONS)
+def _cells(task, t, before_h, before_c, begin, end):
+    """One step of some rows: the gates become activations, and the states are written."""
+    zero = float32(0)
+    rows, size = field(task, ROWS), field(task, SIZE)
+    gates = pointer(field(task, GATES), zero)
+    hs, cs = pointer(field(task, HS), zero), pointer(field(task, CS), zero)
+    lengths = pointer(field(task, LENGTHS), int64(0))
+    cell, update = pointer(field(task, CELL), zero), pointer(field(task, UPDATE), zero)
+    zone_c, zone_h = pointer(field(task, ZONE_C), zero), pointer(field(task, ZONE_H), zero)
+    i, f, g, o, c, h, old = _room(), _room(), _room(), _room(), _room(), _room(), _room()
+    for row in range(begin, end):
+        live = t < load(lengths, row)
+        for first in range(0, size, CHUNK):
+            n = min(CHUNK, size - first)
+            at, state, place = (t * rows + row) * 4 * size + first, row * size + first, (t * rows + row) * size + first
+            if not live:
+                for part in range(4):
+                    _clear(gates, at + part * size, n)
+                _clear(hs, place, n)
+                _clear(cs, place, n)
+                continue
+            _get(gates, at, n, i)
+            _get(gates, at + size, n, f)
+            _get(gates, at + 2 * size, n, g)
+            _get(gates, at + 3 * size, n, o)
+            _sigmoids(i, n)
+            _sigmoids(f, n)
+            _tanhs(g, n)
+            _sigmoids(o, n)
+            _put(i, n, gates, at)
+            _put(f, n, gates, at + size)
+            _put(g, n, gates, at + 2 * size)
+            _put(o, n, gates, at + 3 * size)
+            _get(before_c, state, n, old)
+            if field(task, UPDATE):
+                _times(g, update, t * field(task, UPDATE_STEP) + state, n)
+            _new_cell(i, f, g, old, n, c)
+            if field(task, CELL):
+                _times(c, cell, state, n)
+            _output(c, o, n, h)
+            if field(task, ZONE_C):
+                _mix(c, old, zone_c, place, n)
+            if field(task, ZONE_H):
+                _get(before_h, state, n, old)
+                _mix(h, old, zone_h, place, n)
+            _put(h, n, hs, place)
+            _put(c, n, cs, place)
+
+
+@njit(**OPTIONS)
+def _clear(target, at, n):
+    for j in range(n):
+        store(target, at + j, float32(0))
+
+
+def forward(task):
+    """The states of all steps; the gates' pre-activations become activations.
+
+    Rows do not depend on each other: a member of the team takes some of them through the whole sequence.
+    """
+    zero = float32(0)
+    rows, count, step = field(task, ROWS), field(task, ROWS) * field(task, SIZE), field(task, STEP)
+    hs, cs = pointer(field(task, HS), zero), pointer(field(task, CS), zero)
+    first = take(task, NEXT, step)
+    while first < rows:
+        stop = min(first + step, rows)
+        h, c = pointer(field(task, FIRST_H), zero), pointer(field(task, FIRST_C), zero)
+        for t in range(field(task, STEPS)):
+            _project(task, h, t, first, stop)
+            _cells(task, t, h, c, first, stop)
+            h, c = moved(hs, t * count), moved(cs, t * count)
+        first = take(task, NEXT, step)
+
+
+@njit(**OPTIONS)
+def _by_output(dh, o, tc, dc, n, do):
+    """The gradients that pass through the output: of its gate, and of the cell."""
+    for j in range(n):
+        through = load(tc, j)
+        gate, grad = load(o, j), load(dh, j)
+        store(do, j, grad * through * gate * (float32(1) - gate))
+        store(dc, j, load(dc, j) + grad * gate * (float32(1) - through * through))
+
+
+@njit(**OPTIONS)
+def _by_gates(i, f, g, u, old, dc, n, di, df, dg):
+    """The gradients of the input's, the forget and the candidate's pre-activations."""
+    one = float32(1)
+    for j in range(n):
+        a, b, candidate, grad, factor = load(i, j), load(f, j), load(g, j), load(dc, j), load(u, j)
+        store(di, j, grad * candidate * factor * a * (one - a))
+        store(df, j, grad * load(old, j) * b * (one - b))
+        store(dg, j, grad * a * factor * (one - candidate * candidate))
+
+
+@njit(**OPTIONS)
+def _split(new, kept, source, at, n):
+    """Divide a gradient at a zone: `kept` is what goes to the old state, `new` what goes to the new one."""
+    for j in range(n):
+        zone, grad = load(source, at + j), load(new, j)
+        store(kept, j, zone * grad)
+        store(new, j, (float32(1) - zone) * grad)
+
+
+@njit(**OPTIONS)
+def _fill(room, n, value):
+    for j in range(n):
+        store(room, j, value)
+
+
+@njit(**OPTIONS)
+def _add(source, at, n, room):
+    for j in range(n):
+        store(room, j, load(room, j) + load(source, at + j))
+
+
+@njit(**OPTIONS)
+def _product(a, b, n, out):
+    for j in range(n):
+        store(out, j, load(a, j) * load(b, j))
+
+
+@njit(**OPTIONS)
+def _sum_of_products(a, b, c, n, out):
+    for j in range(n):
+        store(out, j, load(a, j) * load(b, j) + load(c, j))
+
+
+@njit(**OPTIONS)
+def _copy_tanh(c, n, out):
+    for j in range(n):
+        store(out, j, tanh(load(c, j)))
+
+
+@njit(**OPTIONS)
+def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement for each thing loaded and stored
+    """One step of some rows backward: the gates' activations become gradients of their pre-activations.
+
+    `GRAD_H` and `GRAD_C` hold the gradients of the states after the step, and then of those before it, but for what
+    passes through the recurrent weights.
+    """
+    zero = float32(0)
+    rows, size = field(task, ROWS), field(task, SIZE)
+    gates, cs = pointer(field(task, GATES), zero), pointer(field(task, CS), zero)
+    grads = pointer(field(task, GRAD_HS), zero)
+    lengths = pointer(field(task, LENGTHS), int64(0))
+    cell, update = pointer(field(task, CELL), zero), pointer(field(task, UPDATE), zero)
+    zone_c, zone_h = pointer(field(task, ZONE_C), zero), pointer(field(task, ZONE_H), zero)
+    grad_c, grad_h = pointer(field(task, GRAD_C), zero), pointer(field(task, GRAD_H), zero)
+    i, f, g, o, u, c, old = _room(), _room(), _room(), _room(), _room(), _room(), _room()
+    dh, dc, do, di, df, dg, kept_h, kept_c = (
+        _room(), _room(), _room(), _room(), _room(), _room(), _room(), _room())  # fmt: skip
+    for row in range(begin, end):
+        live = t < load(lengths, row)
+        for first in range(0, size, CHUNK):
+            n = min(CHUNK, size - first)
+            at, state, place = (t * rows + row) * 4 * size + first, row * size + first, (t * rows + row) * size + first
+            if not live:  # the gradients of the last state wait for its step
+                continue
+            _get(gates, at, n, i)
+            _get(gates, at + size, n, f)
+            _get(gates, at + 2 * size, n, g)
+            _get(gates, at + 3 * size, n, o)
+            _get(before_c, state, n, old)
+            _get(grad_h, state, n, dh)
+            _add(grads, place, n, dh)
+            _get(grad_c, state, n, dc)
+            _fill(u, n, float32(1))
+            _fill(kept_h, n, zero)
+            _fill(kept_c, n, zero)
+            if field(task, UPDATE):
+                _times(u, update, t * field(task, UPDATE_STEP) + state, n)
+            if field(task, ZONE_C):
+                _split(dc, kept_c, zone_c, place, n)
+                _product(g, u, n, c)
+                _new_cell(i, f, c, old, n, c)
+                if field(task, CELL):
+                    _times(c, cell, state, n)
+            else:
+                _get(cs, place, n, c)
+            if field(task, ZONE_H):
+                _split(dh, kept_h, zone_h, place, n)
+            _copy_tanh(c, n, c)
+            _by_output(dh, o, c, dc, n, do)
+            if field(task, CELL):
+                _times(dc, cell, state, n)
+            _by_gates(i, f, g, u, old, dc, n, di, df, dg)
+            _sum_of_products(dc, f, kept_c, n, kept_c)
+            _put(di, n, gates, at)
+            _put(df, n, gates, at + size)
+            _put(dg, n, gates, at + 2 * size)
+            _put(do, n, gates, at + 3 * size)
+            _put(kept_c, n, grad_c, state)
+            _put(kept_h, n, grad_h, state)
+
+
+@njit(**OPTIONS)
+def _masked_sum(parts, mask, group, groups, target, first, stop, size):
+    for row in range(first, stop):
+        for j in range(size):
+            at = row * size + j
+            store(target, at, load(target, at) + load(parts, at) * load(mask, (row * groups + group) * size + j))
+
+
+@njit(**OPTIONS)
+def _project_back(task, t, first, stop):
+    """Add what passes through the recurrent weights to the gradient of the states before the step."""
+    zero = float32(0)
+    rows, size, groups = field(task, ROWS), field(task, SIZE), field(task, GROUPS)
+    w, scratch = pointer(field(task, WEIGHT), zero), pointer(field(task, SCRATCH), zero)
+    mask, grad_h, wide = pointer(field(task, HIDDEN), zero), pointer(field(task, GRAD_H), zero), 4 * size
+    gates, count = moved(pointer(field(task, GATES), zero), (t * rows + first) * wide), stop - first
+    if groups == 0:
+        gemm(gates, wide, int64(1), w, size, moved(grad_h, first * size), size, count, size, wide)
+        return
+    part = wide // groups
+    for group in range(groups):
+        here = moved(scratch, first * size)
+        _clear(here, int64(0), count * size)
+        source, weights = moved(gates, group * part), moved(w, group * part * size)
+        gemm(source, wide, int64(1), weights, size, here, size, count, size, part)
+        _masked_sum(scratch, mask, group, groups, grad_h, first, stop, size)
+
+
+def backward(task):
+    """The gradients of all pre-activations, in place of the activations, and of the first states."""
+    zero = float32(0)
+    rows, count, step = field(task, ROWS), field(task, ROWS) * field(task, SIZE), field(task, STEP)
+    cs = pointer(field(task, CS), zero)
+    first = take(task, NEXT, step)
+    while first < rows:
+        stop = min(first + step, rows)
+        for t in range(field(task, STEPS) - 1, -1, -1):
+            before = pointer(field(task, FIRST_C), zero) if t == 0 else moved(cs, (t - 1) * count)
+            _cells_back(task, t, before, first, stop)
+            _project_back(task, t, first, stop)
+        first = take(task, NEXT, step)

@@ -1,0 +1,39 @@
+"""Matrix products of float32 on the CPU: from tensors to addresses, and over threads."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchdropout.kernels import compilation, cpu_matrix, tasks
+
+_BLOCK = 40  # rows that a thread takes at a time: a multiple of a tile's
+
+
+@functools.cache
+def compiled() -> Any:
+    """The C function."""
+    return compilation.c_function(cpu_matrix.multiply)
+
+
+def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`left right + bias`.
+
+    Args:
+        left: `(M, K)`, contiguous, or the transpose of a contiguous matrix.
+        right: `(K, N)`, contiguous.
+        bias: `(N,)`, contiguous.
+    """
+    (rows, count), columns = left.shape, right.shape[1]
+    out = left.new_empty(rows, columns)
+    if out.numel() == 0:
+        return out
+    given = [] if bias is None else [bias]
+    plain = left if left.is_contiguous() else left.T
+    at, there, here, *bias_at = tasks.addresses(torch.float32, plain, right, out, *given)
+    sizes = [rows, columns, count, at, *left.stride(), there, columns, here, *(bias_at or [0])]
+    tasks.run(compiled(), [0, _BLOCK, *sizes], torch.get_num_threads() if rows > _BLOCK else 1)
+    return out

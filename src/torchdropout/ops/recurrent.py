@@ -1,0 +1,142 @@
+"""A whole sequence of an LSTM's steps with its masks, as one operation on a CPU.
+
+Every step is one matrix product and one pass over the gates; the weights' gradient is one product at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function
+from torch.compiler import is_compiling
+
+from torchdropout.ops.elementwise import _warn_slow, plain_operations_wanted
+
+if TYPE_CHECKING:
+    from torchdropout.kernels.cpu_recurrent import Masks
+
+
+def lstm_serves(*tensors: Tensor) -> bool:
+    """Whether `lstm` can take these tensors: float32 on the CPU, eager, without a transform."""
+    if is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    if any(plain_operations_wanted(t) or not t.is_cpu or t.dtype != torch.float32 for t in tensors):
+        return False
+    return all(t.numel() for t in tensors) and _kernel_compiles()
+
+
+@functools.cache
+def _kernel_compiles() -> bool:
+    try:
+        from torchdropout.kernels import cpu_product, cpu_recurrent  # noqa: PLC0415 - loads Numba
+
+        for name in ("forward", "backward"):
+            cpu_recurrent.compiled(name)
+        cpu_product.compiled()
+        return True
+    except Exception as error:
+        _warn_slow(f"{type(error).__name__}: {error}")
+        return False
+
+
+def lstm(
+    projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: tuple[Tensor | None, ...], lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The states after every step, `(T, N, H)`, zero beyond a sequence's length, and its last states.
+
+    Args:
+        projected: `(T, N, 4 H)`, the inputs' part of the gates i, f, g, o, biases included.
+        h0: `(N, H)`.
+        c0: `(N, H)`.
+        weight: `(4 H, H)`.
+        masks: The fields of `kernels.cpu_recurrent.Masks`; constants.
+        lengths: `(N,)`, int64.
+    """
+    from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - kernels load when first needed
+
+    constants = cpu_recurrent.Masks(*(None if m is None else m.detach().float().contiguous() for m in masks))
+    return _LSTM.apply(projected, h0, c0, weight, constants, lengths)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _LSTM(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: Masks, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
+
+        gates = projected.clone(memory_format=torch.contiguous_format)
+        h0, c0, weight = h0.contiguous(), c0.contiguous(), weight.contiguous()
+        hs, cs = cpu_recurrent.lstm_forward(gates, h0, c0, weight, masks, lengths)
+        ctx.save_for_backward(gates, h0, c0, weight, hs, cs)
+        ctx.arguments = masks, lengths
+        return hs, _last(hs, h0, lengths), _last(cs, c0, lengths)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_hs: Tensor, grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor | None, ...]:
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
+
+        (gates, h0, c0, weight, hs, cs), (masks, lengths) = ctx.saved_tensors, ctx.arguments
+        grads, by_h, by_c = gates.clone(), grad_h.contiguous().clone(), grad_c.contiguous().clone()
+        states = (h0, c0, weight, hs, cs)
+        cpu_recurrent.lstm_backward(grads, grad_hs.contiguous(), by_h, by_c, *states, masks, lengths)
+        by_weight = None
+        if ctx.needs_input_grad[3]:
+            by_weight = _by_weight(grads, h0, hs, masks.hidden)
+        return grads, by_h, by_c, by_weight, None, None
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear` of float32 on a CPU, by the matrix product of the sequence's steps.
+
+    Args:
+        x: `(..., in)`.
+        weight: `(out, in)`.
+        bias: `(out,)`, or None.
+    """
+    return _Project.apply(x, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Project(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
+
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        ctx.save_for_backward(rows, weight)
+        ctx.shape = x.shape
+        y = cpu_product.multiply(rows, weight.T.contiguous(), None if bias is None else bias.contiguous())
+        return y.view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
+
+        (rows, weight), grads = ctx.saved_tensors, grad.reshape(-1, grad.shape[-1]).contiguous()
+        by_x = cpu_product.multiply(grads, weight.contiguous()).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        by_weight = cpu_product.multiply(grads.T.contiguous(), rows) if ctx.needs_input_grad[1] else None
+        return by_x, by_weight, grads.sum(0) if ctx.needs_input_grad[2] else None
+
+
+def _last(states: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
+    rows = torch.arange(len(lengths), device=states.device)
+    last = states[(lengths - 1).clamp(min=0), rows]
+    return torch.where((lengths > 0).unsqueeze(1), last, first)
+
+
+def _by_weight(grads: Tensor, h0: Tensor, hs: Tensor, hidden: Tensor | None) -> Tensor:
+    """One product over all steps; one a group of gates where each has a mask of its own."""
+    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
+
+    before = torch.cat([h0.unsqueeze(0), hs[:-1]])
+    turned = grads.flatten(0, 1).T.contiguous()
+    if hidden is None:
+        return cpu_product.multiply(turned, before.flatten(0, 1))
+    masked = ((before * mask).flatten(0, 1) for mask in hidden.unbind(1))
+    parts = zip(turned.chunk(hidden.shape[1]), masked, strict=True)
+    return torch.cat([cpu_product.multiply(part, states) for part, states in parts])

@@ -1,0 +1,131 @@
+"""The LSTM's sequence kernel, and the matrix products that it is made of, against plain loops in float64."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from torchdropout.kernels import cpu_product
+from torchdropout.ops import recurrent
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (7, 77, 13), (3, 5, 0), (9, 16, 4), (123, 131, 65), (20, 1024, 256)]
+)
+def test_matrix_product(m, n, k, threads):
+    a, b, bias = torch.randn(m, k), torch.randn(k, n), torch.randn(n)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for left in (a, a.T.contiguous().T):
+            torch.testing.assert_close(cpu_product.multiply(left, b), a @ b, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(cpu_product.multiply(left, b, bias), a @ b + bias, rtol=1e-4, atol=1e-4)
+    finally:
+        torch.set_num_threads(before)
+
+
+def loop(gates, h, c, weight, masks, lengths):
+    """The equations, a step and a gate at a time."""
+    hidden, cell, update, zone_c, zone_h = masks
+    outputs = []
+    for t in range(len(gates)):
+        parts = []
+        for number, rows in enumerate(weight.chunk(4)):
+            seen = h if hidden is None else h * hidden[:, min(number, hidden.shape[1] - 1)]
+            parts.append(seen @ rows.T)
+        i, f, g, o = (gates[t] + torch.cat(parts, 1)).chunk(4, 1)
+        g = torch.tanh(g) if update is None else torch.tanh(g) * update[min(t, len(update) - 1)]
+        new_c = torch.sigmoid(f) * c + torch.sigmoid(i) * g
+        new_c = new_c if cell is None else new_c * cell
+        new_h = torch.sigmoid(o) * torch.tanh(new_c)
+        new_c = new_c if zone_c is None else zone_c[t] * c + (1 - zone_c[t]) * new_c
+        new_h = new_h if zone_h is None else zone_h[t] * h + (1 - zone_h[t]) * new_h
+        live = (t < lengths).unsqueeze(1).to(h.dtype)
+        outputs.append(new_h * live)
+        h, c = new_h * live + h * (1 - live), new_c * live + c * (1 - live)
+    return torch.stack(outputs), h, c
+
+
+def check(steps, rows, size, groups, cell, update, zone_c, zone_h, ragged):
+    def normal(*shape):
+        return torch.randn(*shape, dtype=torch.float64)
+
+    def kept(*shape):
+        return (torch.rand(*shape) < 0.6).double() / 0.6
+
+    leaves = [normal(steps, rows, 4 * size), normal(rows, size), normal(rows, size), normal(4 * size, size) / size**0.5]
+    masks = (
+        kept(rows, groups, size) if groups else None,
+        kept(rows, size) * 0.6 if cell else None,
+        kept(steps if update == 2 else 1, rows, size) if update else None,
+        kept(steps, rows, size) * 0.6 if zone_c else None,
+        torch.rand(steps, rows, size).double() if zone_h else None,
+    )
+    lengths = torch.randint(0, steps + 1, (rows,)) if ragged else torch.full((rows,), steps)
+    weights = normal(steps, rows, size), normal(rows, size), normal(rows, size)
+    results = []
+    for function, dtype in ((loop, torch.float64), (recurrent.lstm, torch.float32)):
+        inputs = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+        found = function(*inputs, masks, lengths)
+        total = sum((one * factor).sum() for one, factor in zip(found, weights, strict=True))
+        results.append([*found, *torch.autograd.grad(total, inputs)])
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got.double(), expected.double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [0, 1, 4])
+@pytest.mark.parametrize(("cell", "update"), itertools.product([0, 1], [0, 1, 2]))
+def test_every_combination_of_masks(groups, cell, update):
+    for zone_c, zone_h, ragged in itertools.product([0, 1], [0, 1], [0, 1]):
+        check(5, 3, 7, groups, cell, update, zone_c, zone_h, ragged)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_sizes_beyond_a_tile_and_any_number_of_threads(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        check(6, 7, 300, 4, 1, 2, 1, 1, 1)
+        check(4, 1, 257, 1, 0, 0, 0, 0, 0)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("steps", "rows", "inputs", "size"), [(35, 20, 96, 130), (7, 3, 11, 13), (1, 1, 1, 1)])
+def test_without_masks_it_is_pytorchs(steps, rows, inputs, size):
+    module = nn.LSTM(inputs, size)
+    x, h, c = (
+        torch.randn(*shape, requires_grad=True) for shape in ((steps, rows, inputs), (1, rows, size), (1, rows, size))
+    )
+    grad = torch.randn(steps, rows, size)
+    expected, (last_h, last_c) = module(x, (h, c))
+    leaves = [x, h, c, *module.parameters()]
+    wanted = torch.autograd.grad((expected * grad).sum() + last_h.sum() + last_c.square().sum(), leaves)
+    gates = recurrent.project(x, module.weight_ih_l0, module.bias_ih_l0 + module.bias_hh_l0)
+    y, end_h, end_c = recurrent.lstm(gates, h[0], c[0], module.weight_hh_l0, (None,) * 5, torch.full((rows,), steps))
+    found = torch.autograd.grad((y * grad).sum() + end_h.sum() + end_c.square().sum(), leaves)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_a_second_backward_pass_and_a_nan_that_stays_in_its_row():
+    gates, h, c, weight = torch.randn(4, 3, 20), torch.zeros(3, 5), torch.zeros(3, 5), torch.randn(20, 5)
+    gates[1, 2] = torch.nan
+    gates.requires_grad_()
+    y, _, _ = recurrent.lstm(gates, h, c, weight, (None,) * 5, torch.full((3,), 4))
+    assert torch.isnan(y[1:, 2]).all()
+    assert torch.isfinite(y[:, :2]).all()
+    first, second = (torch.autograd.grad(y[:, :2].sum(), gates, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first[:, :2], second[:, :2])
+
+
+def test_what_the_kernel_does_not_serve():
+    x = torch.ones(2, 2)
+    assert recurrent.lstm_serves(x)
+    assert not recurrent.lstm_serves(x, x.double())
+    assert not recurrent.lstm_serves(x[:0])
+    with torch.autocast("cpu"):
+        assert not recurrent.lstm_serves(x)
