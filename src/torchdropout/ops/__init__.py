@@ -4,6 +4,7 @@ from torchdropout.ops.clipped import clipped_variance_linear, plain_variance
 from torchdropout.ops.elementwise import multiply
 from torchdropout.ops.gates import gate
 from torchdropout.ops.linear import masked_linear
+from torchdropout.ops.recurrent import lstm, lstm_serves, project
 from torchdropout.ops.relaxed import relaxed_multiply
 from torchdropout.ops.squares import cut_squares
 
@@ -11,8 +12,11 @@ __all__ = [
     "clipped_variance_linear",
     "cut_squares",
     "gate",
+    "lstm",
+    "lstm_serves",
     "masked_linear",
     "multiply",
     "plain_variance",
+    "project",
     "relaxed_multiply",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from torchdropout import ops
 from torchdropout.recurrent import _layout, masks
 from torchdropout.recurrent.kinds import Kind, combined
 from torchdropout.recurrent.masks import LayerMasks, Sizes
@@ -35,13 +36,14 @@ def check_key(owner: str, key: Tensor | None) -> None:
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> Tensor:
     """The products of inputs `(..., N, I)` with the weights of all gates; the masks are `(N, G, I)`."""
+    linear = ops.project if ops.lstm_serves(x, weight) else F.linear
     if mask is None:
-        return F.linear(x, weight, bias)
+        return linear(x, weight, bias)
     groups = mask.shape[1]
     biases: Sequence[Any] = [None] * groups if bias is None else bias.chunk(groups)
     masked = [(x * mask[:, group]).to(x.dtype) for group in range(groups)]
     parts = zip(masked, weight.chunk(groups), biases, strict=True)
-    return torch.cat([F.linear(*part) for part in parts], -1)
+    return torch.cat([linear(*part) for part in parts], -1)
 
 
 def leaving(weights: Weights, of: LayerMasks) -> Tensor | None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchdropout import ops
+
 State = tuple[Tensor, ...]
 
 
@@ -62,6 +64,12 @@ def lstm(
     Returns:
         The outputs `(T, N, O)` and the last state.
     """
+    h, c = state
+    if weight_hr is None and ops.lstm_serves(projected, h, c, weight_hh):
+        *multipliers, lengths = masks
+        lengths = h.new_full((len(h),), len(projected), dtype=torch.int64) if lengths is None else lengths
+        outputs, h, c = ops.lstm(projected, h, c, weight_hh, tuple(multipliers), lengths)
+        return outputs, (h, c)
     return _loop(lstm_step, projected, state, masks, weight_hh, weight_hr)
 
 
