@@ -13,7 +13,7 @@ from llvmlite import binding, ir
 from numba import int64, njit, types
 from numba.extending import intrinsic
 
-from torchdropout.kernels.cpu_memory import load, moved, store
+from torchdropout.kernels.cpu_memory import load, moved, stack, store
 
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 I64, F32 = ir.IntType(64), ir.FloatType()
@@ -87,54 +87,64 @@ def _tile(high, wide):
 
 _5w, _4w, _2w, _1w = (_tile(high, WIDE) for high in (5, 4, 2, 1))
 _5n, _4n, _2n, _1n = (_tile(high, 1) for high in (5, 4, 2, 1))
+_room = stack(types.float32, F32, 5 * LANES)
 
 
 @njit(**OPTIONS)
-def _strip(a, ar, ak, b, br, c, cr, rows, count, wide):
-    """All rows of one tile's columns."""
-    r = int64(0)
-    while r < rows:
-        left, here, there = rows - r, moved(a, r * ar), moved(c, r * cr)
-        high = 5 if left >= 5 else (4 if left == 4 else (2 if left >= 2 else 1))
-        if wide and high == 5:
-            _5w(here, ar, ak, b, br, there, cr, count)
-        elif wide and high == 4:
-            _4w(here, ar, ak, b, br, there, cr, count)
-        elif wide and high == 2:
-            _2w(here, ar, ak, b, br, there, cr, count)
-        elif wide:
-            _1w(here, ar, ak, b, br, there, cr, count)
-        elif high == 5:
-            _5n(here, ar, ak, b, br, there, cr, count)
-        elif high == 4:
-            _4n(here, ar, ak, b, br, there, cr, count)
-        elif high == 2:
-            _2n(here, ar, ak, b, br, there, cr, count)
-        else:
-            _1n(here, ar, ak, b, br, there, cr, count)
-        r += high
+def _wide(a, ar, ak, b, c, cr, high, count):
+    """A tile of all columns of a strip."""
+    if high == 5:
+        _5w(a, ar, ak, b, SPAN, c, cr, count)
+    elif high == 4:
+        _4w(a, ar, ak, b, SPAN, c, cr, count)
+    elif high == 2:
+        _2w(a, ar, ak, b, SPAN, c, cr, count)
+    else:
+        _1w(a, ar, ak, b, SPAN, c, cr, count)
 
 
 @njit(**OPTIONS)
-def _single(a, ar, ak, b, br, c, cr, rows, count):
-    """A column that is left over."""
-    for r in range(rows):
-        total = load(c, r * cr)
-        for k in range(count):
-            total += load(a, r * ar + k * ak) * load(b, k * br)
-        store(c, r * cr, total)
+def _narrow(a, ar, ak, b, c, cr, high, count):
+    """A tile of one vector."""
+    if high == 5:
+        _5n(a, ar, ak, b, SPAN, c, cr, count)
+    elif high == 4:
+        _4n(a, ar, ak, b, SPAN, c, cr, count)
+    elif high == 2:
+        _2n(a, ar, ak, b, SPAN, c, cr, count)
+    else:
+        _1n(a, ar, ak, b, SPAN, c, cr, count)
 
 
 @njit(**OPTIONS)
-def gemm(a, ar, ak, b, br, c, cr, rows, columns, count):
-    """`c += a b`: `c[r, j]` is at `c[r * cr + j]`, `a[r, k]` at `a[r * ar + k * ak]`, `b[k, j]` at `b[k * br + j]`."""
-    j = int64(0)
-    while j < columns:
-        left, part, target = columns - j, moved(b, j), moved(c, j)
-        if left >= LANES:
-            wide = left >= SPAN
-            _strip(a, ar, ak, part, br, target, cr, rows, count, wide)
-            j += SPAN if wide else LANES
-        else:
-            _single(a, ar, ak, part, br, target, cr, rows, count)
-            j += 1
+def _move(source, row, target, to, high, columns):
+    for r in range(high):
+        for j in range(columns):
+            store(target, r * to + j, load(source, r * row + j))
+
+
+@njit(**OPTIONS)
+def gemm(a, ar, ak, b, c, cr, rows, columns, count):
+    """`c += a b`: `c[r, j]` is at `c[r * cr + j]`, `a[r, k]` at `a[r * ar + k * ak]`; `b` lies in strips.
+
+    A strip is `SPAN` columns of `b`, row after row, zero beyond its last column.
+    """
+    room = _room()
+    for first in range(0, columns, SPAN):
+        strip, width = moved(b, first * count), min(SPAN, columns - first)
+        r = int64(0)
+        while r < rows:
+            left, here, there = rows - r, moved(a, r * ar), moved(c, r * cr + first)
+            high = 5 if left >= 5 else (4 if left == 4 else (2 if left >= 2 else 1))
+            if width == SPAN:
+                _wide(here, ar, ak, strip, there, cr, high, count)
+            else:
+                for j in range(0, width, LANES):
+                    part, target, n = moved(strip, j), moved(there, j), min(LANES, width - j)
+                    if n == LANES:
+                        _narrow(here, ar, ak, part, target, cr, high, count)
+                        continue
+                    _move(target, cr, room, LANES, high, n)
+                    _narrow(here, ar, ak, part, room, LANES, high, count)
+                    _move(room, LANES, target, cr, high, n)
+            r += high

@@ -17,7 +17,7 @@ from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer
 
 # Where a task holds what; a mask that is absent has the address 0.
 (NEXT, STEP, STEPS, ROWS, SIZE, GATES, WEIGHT, FIRST_H, FIRST_C, HS, CS, LENGTHS, SCRATCH, HIDDEN, GROUPS, CELL,
- UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, GRAD_HS, GRAD_C, GRAD_H) = range(23)  # fmt: skip
+ UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, GRAD_HS, GRAD_C, GRAD_H, GROUP) = range(24)  # fmt: skip
 CHUNK = 128
 _room = stack(types.float32, F32, CHUNK)
 
@@ -107,13 +107,14 @@ def _project(task, h, t, first, stop):
     mask, wide = pointer(field(task, HIDDEN), zero), 4 * size
     gates = moved(pointer(field(task, GATES), zero), (t * rows + first) * wide)
     if groups == 0:
-        gemm(moved(h, first * size), size, int64(1), w, wide, gates, wide, stop - first, wide, size)
+        gemm(moved(h, first * size), size, int64(1), w, gates, wide, stop - first, wide, size)
         return
     part = wide // groups
+    room = field(task, GROUP)  # elements of a group's weights
     for group in range(groups):
         _masked(h, mask, group, groups, scratch, first, stop, size)
         here, target = moved(scratch, first * size), moved(gates, group * part)
-        gemm(here, size, int64(1), moved(w, group * part), wide, target, wide, stop - first, part, size)
+        gemm(here, size, int64(1), moved(w, group * room), target, wide, stop - first, part, size)
 
 
 @njit(**OPTIONS)
@@ -330,14 +331,15 @@ def _project_back(task, t, first, stop):
     mask, grad_h, wide = pointer(field(task, HIDDEN), zero), pointer(field(task, GRAD_H), zero), 4 * size
     gates, count = moved(pointer(field(task, GATES), zero), (t * rows + first) * wide), stop - first
     if groups == 0:
-        gemm(gates, wide, int64(1), w, size, moved(grad_h, first * size), size, count, size, wide)
+        gemm(gates, wide, int64(1), w, moved(grad_h, first * size), size, count, size, wide)
         return
     part = wide // groups
+    room = field(task, GROUP)
     for group in range(groups):
         here = moved(scratch, first * size)
         _clear(here, int64(0), count * size)
-        source, weights = moved(gates, group * part), moved(w, group * part * size)
-        gemm(source, wide, int64(1), weights, size, here, size, count, size, part)
+        source, weights = moved(gates, group * part), moved(w, group * room)
+        gemm(source, wide, int64(1), weights, here, size, count, size, part)
         _masked_sum(scratch, mask, group, groups, grad_h, first, stop, size)
 
 

@@ -11,7 +11,7 @@ from torchdropout.kernels.cpu_gemm import gemm
 from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, store, take
 
 # Where a task holds what; a bias that is absent has the address 0.
-NEXT, STEP, ROWS, COLUMNS, COUNT, LEFT, LEFT_ROW, LEFT_STEP, RIGHT, RIGHT_ROW, OUT, BIAS = range(12)
+NEXT, STEP, ROWS, COLUMNS, COUNT, LEFT, LEFT_ROW, LEFT_STEP, RIGHT, OUT, BIAS = range(11)
 
 
 @njit(**OPTIONS)
@@ -33,5 +33,5 @@ def multiply(task):
         for row in range(first, first + count):
             _begin(out, row * columns, columns, bias, given)
         here, there = moved(left, first * along), moved(out, first * columns)
-        gemm(here, along, across, right, field(task, RIGHT_ROW), there, columns, count, columns, field(task, COUNT))
+        gemm(here, along, across, right, there, columns, count, columns, field(task, COUNT))
         first = take(task, NEXT, step)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdropout.kernels import compilation, cpu_matrix, tasks
+from torchdropout.kernels import compilation, cpu_gemm, cpu_matrix, tasks
 
 _BLOCK = 40  # rows that a thread takes at a time: a multiple of a tile's
 
@@ -19,12 +19,20 @@ def compiled() -> Any:
     return compilation.c_function(cpu_matrix.multiply)
 
 
+def strips(matrix: Tensor) -> Tensor:
+    """`(..., K, N)` as the kernels read it: strips of columns, `(..., strips, K, SPAN)`, zero beyond the last."""
+    *lead, count, columns = matrix.shape
+    missing = -columns % cpu_gemm.SPAN
+    padded = torch.nn.functional.pad(matrix, (0, missing)) if missing else matrix
+    return padded.reshape(*lead, count, -1, cpu_gemm.SPAN).transpose(-3, -2).contiguous()
+
+
 def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """`left right + bias`.
 
     Args:
         left: `(M, K)`, contiguous, or the transpose of a contiguous matrix.
-        right: `(K, N)`, contiguous.
+        right: `(K, N)`.
         bias: `(N,)`, contiguous.
     """
     (rows, count), columns = left.shape, right.shape[1]
@@ -33,7 +41,8 @@ def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
         return out
     given = [] if bias is None else [bias]
     plain = left if left.is_contiguous() else left.T
-    at, there, here, *bias_at = tasks.addresses(torch.float32, plain, right, out, *given)
-    sizes = [rows, columns, count, at, *left.stride(), there, columns, here, *(bias_at or [0])]
+    packed = strips(right)
+    at, there, here, *bias_at = tasks.addresses(torch.float32, plain, packed, out, *given)
+    sizes = [rows, columns, count, at, *left.stride(), there, here, *(bias_at or [0])]
     tasks.run(compiled(), [0, _BLOCK, *sizes], torch.get_num_threads() if rows > _BLOCK else 1)
     return out

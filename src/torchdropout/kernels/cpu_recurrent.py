@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchdropout.kernels import compilation, cpu_lstm, tasks
+from torchdropout.kernels import compilation, cpu_lstm, cpu_product, tasks
 
 
 class Masks(NamedTuple):
@@ -51,7 +51,9 @@ def lstm_forward(
     steps, rows, size = gates.shape[0], *h0.shape
     hs, cs = gates.new_empty(steps, rows, size), gates.new_empty(steps, rows, size)
     scratch = gates.new_empty(rows if masks.hidden is not None else 0, size)
-    _run("forward", [gates, weight.T.contiguous(), h0, c0, hs, cs], lengths, scratch, masks, [])
+    groups = 1 if masks.hidden is None else masks.hidden.shape[1]
+    packed = cpu_product.strips(weight.view(groups, -1, size).transpose(1, 2))
+    _run("forward", [gates, packed, h0, c0, hs, cs], lengths, scratch, masks, [])
     return hs, cs
 
 
@@ -61,11 +63,13 @@ def lstm_backward(
 ) -> None:  # fmt: skip
     """Gradients in place: of the pre-activations in `gates`, of the first states in `grad_h` and `grad_c`."""
     scratch = gates.new_empty(len(h0) if masks.hidden is not None else 0, h0.shape[1])
-    _run("backward", [gates, weight, h0, c0, hs, cs], lengths, scratch, masks, [grad_hs, grad_c, grad_h])
+    groups = 1 if masks.hidden is None else masks.hidden.shape[1]
+    packed = cpu_product.strips(weight.view(groups, -1, h0.shape[1]))
+    _run("backward", [gates, packed, h0, c0, hs, cs], lengths, scratch, masks, [grad_hs, grad_c, grad_h])
 
 
 def _run(name: str, tensors: list[Tensor], lengths: Tensor, scratch: Tensor, masks: Masks, grads: list[Tensor]) -> None:
-    gates, _, h0, *_ = tensors
+    gates, packed, h0, *_ = tensors
     hidden, cell, update, zone_c, zone_h = (0 if m is None else tasks.addresses(torch.float32, m)[0] for m in masks)
     groups = 0 if masks.hidden is None else masks.hidden.shape[1]
     stride = 0 if masks.update is None or len(masks.update) == 1 else h0.numel()
@@ -74,4 +78,5 @@ def _run(name: str, tensors: list[Tensor], lengths: Tensor, scratch: Tensor, mas
     numbers += [*tasks.addresses(torch.int64, lengths), *tasks.addresses(torch.float32, scratch)]
     numbers += [hidden, groups, cell, update, stride, zone_c, zone_h]
     numbers += tasks.addresses(torch.float32, *grads) if grads else [0, 0, 0]
+    numbers.append(packed[0].numel())
     tasks.run(compiled(name), numbers, threads)
