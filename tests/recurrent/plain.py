@@ -9,8 +9,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequenc
 
 import torchdropout as td
 
-NUMBER = dict(input=0, hidden=1, cell=2, update=3, zone_cell=4, zone_hidden=5, weight=6, output=7)
-GATES = dict(LSTM="ifgo", GRU="rzn", RNN="h")
+NUMBER = {"input": 0, "hidden": 1, "cell": 2, "update": 3, "zone_cell": 4, "zone_hidden": 5, "weight": 6, "output": 7}
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
 
 
 class Masks:

@@ -29,7 +29,7 @@ each = pytest.mark.parametrize(("name", "kind"), CASES)
 
 def make(name, kind, **options):
     torch.manual_seed(0)
-    options = dict(num_layers=2, dropout=0.5, bidirectional=True) | options
+    options = {"num_layers": 2, "dropout": 0.5, "bidirectional": True} | options
     return getattr(td, name)(3, 4, recurrent=LSTM_KINDS[kind], **options)
 
 

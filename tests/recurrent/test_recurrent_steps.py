@@ -117,10 +117,10 @@ def test_relu_and_no_bias(kind):
 def steps_of(name):
     """`sequence`'s function of a cell with the arguments after `projected` and `state`, for H = 2."""
     torch.manual_seed(3)
-    gates = dict(lstm=4, gru=3, rnn=1)[name]
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[name]
     u, b = torch.randn(gates * 2, 2, dtype=D), torch.randn(2, dtype=D)
     function = getattr(sequence, name)
-    arguments = dict(lstm=lambda m: (u, m), gru=lambda m: (u, b, m), rnn=lambda m: (u, m, "tanh"))[name]
+    arguments = {"lstm": lambda m: (u, m), "gru": lambda m: (u, b, m), "rnn": lambda m: (u, m, "tanh")}[name]
 
     def run(projected, state, masks):
         y, end = function(projected, state if name == "lstm" else state[0], *arguments(masks))

@@ -48,9 +48,9 @@ def compare(theirs, ours, x, hx=None):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_of_the_constructor(name, live):
     """In eval mode; and in our own loop, whose noise is all but surely the identity at p = 1e-9."""
-    extra = [dict(dropout=0.5, num_layers=2)]
-    extra += [dict(proj_size=2, bidirectional=b, num_layers=2) for b in (False, True)] if name == "LSTM" else []
-    extra += [dict(nonlinearity="relu")] if name == "RNN" else []
+    extra = [{"dropout": 0.5, "num_layers": 2}]
+    extra += [{"proj_size": 2, "bidirectional": b, "num_layers": 2} for b in (False, True)] if name == "LSTM" else []
+    extra += [{"nonlinearity": "relu"}] if name == "RNN" else []
     for options in [*OPTIONS, *extra]:
         kinds = [td.Variational(1e-9, 1e-9), td.Zoneout(hidden=1e-9), td.WeightDrop(1e-9)] if live else DEAD
         theirs, ours = pair(name, kinds, **options)
@@ -97,10 +97,10 @@ def test_checkpoints_load_both_ways(name):
 def test_training_without_noise_is_pytorchs_and_with_noise_is_not(name, kind):
     gaps = []
     for p in (0.0, 1e-9, 0.5):
-        kinds = dict(
-            variational=td.Variational(p, p), zoneout=td.Zoneout(hidden=p), weights=td.WeightDrop(p),
-            cell=td.CellDropout(p), update=td.UpdateDropout(p), between=(),
-        )  # fmt: skip
+        kinds = {
+            "variational": td.Variational(p, p), "zoneout": td.Zoneout(hidden=p), "weights": td.WeightDrop(p),
+            "cell": td.CellDropout(p), "update": td.UpdateDropout(p), "between": (),
+        }  # fmt: skip
         torch.manual_seed(1)
         x, target, curves = torch.randn(6, 4, 3), torch.randn(6, 4, 4), []
         theirs, ours = pair(name, kinds[kind], num_layers=2)
@@ -168,8 +168,8 @@ def test_a_packed_batchs_state_is_checked(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_options_have_pytorchs_words(name):
-    for options in (dict(dropout=1.5), dict(dropout=True), dict(num_layers=0), dict(hidden_size=0)):
-        arguments = dict(input_size=3, hidden_size=4) | options
+    for options in ({"dropout": 1.5}, {"dropout": True}, {"num_layers": 0}, {"hidden_size": 0}):
+        arguments = {"input_size": 3, "hidden_size": 4} | options
         expected = message(lambda arguments=arguments: getattr(nn, name)(**arguments))
         assert message(lambda arguments=arguments: getattr(td, name)(**arguments)) == expected
     with pytest.warns(UserWarning, match="dropout option adds dropout after all but last"):

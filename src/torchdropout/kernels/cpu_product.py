@@ -24,7 +24,8 @@ def strips(matrix: Tensor) -> Tensor:
     *lead, count, columns = matrix.shape
     missing = -columns % cpu_gemm.SPAN
     padded = torch.nn.functional.pad(matrix, (0, missing)) if missing else matrix
-    return padded.reshape(*lead, count, -1, cpu_gemm.SPAN).transpose(-3, -2).contiguous()
+    number = padded.shape[-1] // cpu_gemm.SPAN
+    return padded.reshape(*lead, count, number, cpu_gemm.SPAN).transpose(-3, -2).contiguous()
 
 
 def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
