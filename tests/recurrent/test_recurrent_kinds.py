@@ -108,7 +108,7 @@ def test_cell_dropout_neither_decays_nor_grows_over_1000_steps():
 
 @pytest.mark.parametrize("kind", [td.UpdateDropout(0.25), td.UpdateDropout(0.25, per="sequence")])
 def test_update_dropout_keeps_the_mean_and_a_bounded_variance_over_1000_steps(kind):
-    """`c[t] = f c[t-1] + (1 - f) m[t] / k` at f = 0.9: mean 1, variance `p / k (1 - f) / (1 + f)`, or `p / k` shared."""
+    """`c[t] = f c[t-1] + (1 - f) m[t] / k` at f = 0.9: mean 1, variance `p/k (1-f)/(1+f)`, or `p/k` if shared."""
     layer, p, f, n = td.LSTM(1, 1, recurrent=kind, dtype=D), 0.25, 0.9, 2000
     for parameter in layer.parameters():
         torch.nn.init.zeros_(parameter)

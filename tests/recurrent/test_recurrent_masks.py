@@ -131,7 +131,7 @@ def test_variational_eq7_gates_have_their_own_masks_and_eq8_share_them():
 
 
 def test_weight_drop_has_one_mask_for_all_steps_and_sequences():
-    """`h[2] = U M / k e_j` reads column j of the mask; the columns of a copy of the batch are the same, and so is t = 3."""
+    """`h[2] = U M / k e_j` reads column j of the mask; a copy of the batch has the same columns, and so has t = 3."""
     layer = td.RNN(6, 6, nonlinearity="relu", bias=False, recurrent=td.WeightDrop(0.5), dtype=D)
     torch.nn.init.eye_(layer.weight_ih_l0)
     torch.nn.init.ones_(layer.weight_hh_l0)

@@ -76,7 +76,7 @@ def tar_loss(outputs: Tensor, beta: float = 1.0, *, batch_first: bool = False, l
 def _checked(
     owner: str, name: str, x: Tensor, strength: float, batch_first: bool, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The outputs with time first, in at least float32, and which steps are real, `(T, N)`."""
+    """The outputs with time first, in at least float32, zero where no steps are, and which are real, `(T, N, 1)`."""
     check_number(owner, name, strength, "finite and not negative", lambda value: 0 <= value < float("inf"))
     check_floating(owner, x)
     check_rank(owner, x, (2, 3), f"{'(N, T, F)' if batch_first else '(T, N, F)'} or (T, F)")
@@ -88,12 +88,13 @@ def _checked(
     if x.dim() != 3 or lengths.shape != (x.shape[1],):
         batch = x.shape[1] if x.dim() == 3 else "no sequences of a batch"
         raise ValueError(f"{owner}: `lengths` must have one number for each of {batch}, got {tuple(lengths.shape)}.")
-    return x, torch.arange(len(x), device=x.device).unsqueeze(1) < lengths.to(x.device)
+    real = (torch.arange(len(x), device=x.device).unsqueeze(1) < lengths.to(x.device)).unsqueeze(-1)
+    return torch.where(real, x, 0), real
 
 
 def _mean(squares: Tensor, real: Tensor | None) -> Tensor:
-    """The mean over the real steps; NaN in the others does not reach it."""
+    """The mean over the real steps."""
     if real is None:
         return squares.sum() / max(squares.numel(), 1)
     count = real.sum() * squares.shape[-1]
-    return torch.where(real.unsqueeze(-1), squares, 0).sum() / count.clamp(min=1)
+    return torch.where(real, squares, 0).sum() / count.clamp(min=1)
