@@ -200,3 +200,12 @@ def test_errors(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("p", [0.25, 0.5])
+def test_a_batchs_draw_is_the_same_in_both_layouts(p):
+    """The draw is over rows of the table, so neither the layout nor padding plays a part."""
+    layer, words, key = td.EmbeddingDropout(table(), p), torch.randint(0, 7, (4, 9)), td.key(3)
+    y = layer(words, key=key)
+    assert torch.equal(layer(words.T, key=key).transpose(0, 1), y)
+    assert torch.equal(layer(words[:2, :5], key=key), y[:2, :5])

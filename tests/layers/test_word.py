@@ -116,3 +116,11 @@ def test_errors(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_either_layout_replaces_single_tokens():
+    """Of 2000 sequences of 10 equal tokens, `(N, T)` or `(T, N)`: 5 standard errors on the rate along each axis."""
+    for shape in ((2000, 10), (10, 2000)):
+        replaced = (td.WordDropout(0.5, token=1)(torch.full(shape, 5), key=td.key(0)) == 1).double()
+        for axis, size in enumerate(shape):
+            assert ((replaced.mean(axis) - 0.5).abs() < 5 * 0.5 / size**0.5).all()
