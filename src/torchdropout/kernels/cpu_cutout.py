@@ -67,8 +67,8 @@ def _walk(task, first, stop, slot, like, one):
     mask = pointer(field(task, MASKS) + slot * size * field(task, BYTES), one)
     buffer, made = stack_words(), int64(-1)
     words = as_uint32(buffer)
+    _fill(mask, 0, size, one)
     for n in range(first, stop):
-        _fill(mask, 0, size, one)
         for hole in range(holes):
             element = 2 * (n * holes + hole)
             key, index = element // inner, element % inner
@@ -81,6 +81,10 @@ def _walk(task, first, stop, slot, like, one):
             _rectangle(mask, top, left, 2 * half, height, width, one - one)
         for c in range(maps):
             _multiply(x, out, (n * maps + c) * size, mask, size)
+        if holes == 1:
+            _rectangle(mask, top, left, 2 * half, height, width, one)
+        else:
+            _fill(mask, 0, size, one)
 
 
 @njit(**OPTIONS)
