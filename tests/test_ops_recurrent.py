@@ -1,4 +1,4 @@
-"""The LSTM's sequence kernel, and the matrix products that it is made of, against plain loops in float64."""
+"""The sequence kernels of LSTM and GRU, and the matrix products that it is made of, against plain loops in float64."""
 
 import itertools
 
@@ -93,6 +93,55 @@ def test_sizes_beyond_a_tile_and_any_number_of_threads(threads):
         torch.set_num_threads(before)
 
 
+def gru_loop(gates, h, weight, bias, masks, lengths):
+    hidden, _, update, _, zone = masks
+    outputs = []
+    for t in range(len(gates)):
+        parts = []
+        for number, rows in enumerate(weight.chunk(3)):
+            seen = h if hidden is None else h * hidden[:, min(number, hidden.shape[1] - 1)]
+            parts.append(seen @ rows.T)
+        x_r, x_z, x_n = gates[t].chunk(3, 1)
+        z = torch.sigmoid(x_z + parts[1])
+        n = torch.tanh(x_n + torch.sigmoid(x_r + parts[0]) * (parts[2] + bias))
+        n = n if update is None else n * update[min(t, len(update) - 1)]
+        new = (1 - z) * n + z * h
+        new = new if zone is None else zone[t] * h + (1 - zone[t]) * new
+        live = (t < lengths).unsqueeze(1).to(h.dtype)
+        outputs.append(new * live)
+        h = new * live + h * (1 - live)
+    return torch.stack(outputs), h
+
+
+@pytest.mark.parametrize("groups", [0, 1, 3])
+@pytest.mark.parametrize(("update", "zone", "ragged"), itertools.product([0, 1, 2], [0, 1], [0, 1]))
+@pytest.mark.parametrize("size", [7, 131])
+def test_gru_with_every_combination_of_masks(groups, update, zone, ragged, size):
+    steps, rows = 5, 4
+
+    def normal(*shape):
+        return torch.randn(*shape, dtype=torch.float64)
+
+    leaves = [normal(steps, rows, 3 * size), normal(rows, size), normal(3 * size, size) / size**0.5, normal(size)]
+    masks = (
+        (torch.rand(rows, groups, size) < 0.6).double() / 0.6 if groups else None,
+        None,
+        (torch.rand(steps if update == 2 else 1, rows, size) < 0.6).double() / 0.6 if update else None,
+        None,
+        torch.rand(steps, rows, size).double() if zone else None,
+    )
+    lengths = torch.randint(0, steps + 1, (rows,)) if ragged else torch.full((rows,), steps)
+    weights = normal(steps, rows, size), normal(rows, size)
+    results = []
+    for function, dtype in ((gru_loop, torch.float64), (recurrent.gru, torch.float32)):
+        inputs = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+        found = function(*inputs, masks, lengths)
+        total = sum((one * factor).sum() for one, factor in zip(found, weights, strict=True))
+        results.append([*found, *torch.autograd.grad(total, inputs)])
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got.double(), expected.double(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("steps", "rows", "inputs", "size"), [(35, 20, 96, 130), (7, 3, 11, 13), (1, 1, 1, 1)])
 def test_without_masks_it_is_pytorchs(steps, rows, inputs, size):
     module = nn.LSTM(inputs, size)
@@ -124,8 +173,8 @@ def test_a_second_backward_pass_and_a_nan_that_stays_in_its_row():
 
 def test_what_the_kernel_does_not_serve():
     x = torch.ones(2, 2)
-    assert recurrent.lstm_serves(x)
-    assert not recurrent.lstm_serves(x, x.double())
-    assert not recurrent.lstm_serves(x[:0])
+    assert recurrent.sequence_serves(x)
+    assert not recurrent.sequence_serves(x, x.double())
+    assert not recurrent.sequence_serves(x[:0])
     with torch.autocast("cpu"):
-        assert not recurrent.lstm_serves(x)
+        assert not recurrent.sequence_serves(x)

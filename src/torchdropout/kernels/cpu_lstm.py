@@ -19,7 +19,7 @@ from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer
 (NEXT, STEP, STEPS, ROWS, SIZE, GATES, WEIGHT, FIRST_H, FIRST_C, HS, CS, LENGTHS, SCRATCH, HIDDEN, GROUPS, CELL,
  UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, GRAD_HS, GRAD_C, GRAD_H, GROUP) = range(24)  # fmt: skip
 CHUNK = 128
-_room = stack(types.float32, F32, CHUNK)
+room = stack(types.float32, F32, CHUNK)
 
 
 @njit(**OPTIONS)
@@ -41,25 +41,29 @@ def tanh(x):
 
 
 @njit(**OPTIONS)
-def _get(source, at, n, room):
+def get(source, at, n, target):
+    """Copy `n` numbers to the stack."""
     for j in range(n):
-        store(room, j, load(source, at + j))
+        store(target, j, load(source, at + j))
 
 
 @njit(**OPTIONS)
-def _put(room, n, target, at):
+def put(source, n, target, at):
+    """Copy `n` numbers from the stack."""
     for j in range(n):
-        store(target, at + j, load(room, j))
+        store(target, at + j, load(source, j))
 
 
 @njit(**OPTIONS)
-def _sigmoids(x, n):
+def sigmoids(x, n):
+    """In place."""
     for j in range(n):
         store(x, j, sigmoid(load(x, j)))
 
 
 @njit(**OPTIONS)
-def _tanhs(x, n):
+def tanhs(x, n):
+    """In place."""
     for j in range(n):
         store(x, j, tanh(load(x, j)))
 
@@ -71,13 +75,14 @@ def _new_cell(i, f, g, c, n, out):
 
 
 @njit(**OPTIONS)
-def _times(x, source, at, n):
+def times(x, source, at, n):
+    """Multiply in place."""
     for j in range(n):
         store(x, j, load(x, j) * load(source, at + j))
 
 
 @njit(**OPTIONS)
-def _mix(new, old, source, at, n):
+def mix(new, old, source, at, n):
     """`zone * old + (1 - zone) * new`, in place of the new."""
     for j in range(n):
         zone = load(source, at + j)
@@ -91,7 +96,7 @@ def _output(c, o, n, out):
 
 
 @njit(**OPTIONS)
-def _masked(h, mask, group, groups, out, first, stop, size):
+def masked(h, mask, group, groups, out, first, stop, size):
     """The states of some rows times the mask of one group of gates."""
     for row in range(first, stop):
         for j in range(size):
@@ -110,11 +115,11 @@ def _project(task, h, t, first, stop):
         gemm(moved(h, first * size), size, int64(1), w, gates, wide, stop - first, wide, size)
         return
     part = wide // groups
-    room = field(task, GROUP)  # elements of a group's weights
+    length = field(task, GROUP)  # elements of a group's weights
     for group in range(groups):
-        _masked(h, mask, group, groups, scratch, first, stop, size)
+        masked(h, mask, group, groups, scratch, first, stop, size)
         here, target = moved(scratch, first * size), moved(gates, group * part)
-        gemm(here, size, int64(1), moved(w, group * room), target, wide, stop - first, part, size)
+        gemm(here, size, int64(1), moved(w, group * length), target, wide, stop - first, part, size)
 
 
 @njit(**OPTIONS)
@@ -127,7 +132,7 @@ def _cells(task, t, before_h, before_c, begin, end):
     lengths = pointer(field(task, LENGTHS), int64(0))
     cell, update = pointer(field(task, CELL), zero), pointer(field(task, UPDATE), zero)
     zone_c, zone_h = pointer(field(task, ZONE_C), zero), pointer(field(task, ZONE_H), zero)
-    i, f, g, o, c, h, old = _room(), _room(), _room(), _room(), _room(), _room(), _room()
+    i, f, g, o, c, h, old = room(), room(), room(), room(), room(), room(), room()
     for row in range(begin, end):
         live = t < load(lengths, row)
         for first in range(0, size, CHUNK):
@@ -135,40 +140,41 @@ def _cells(task, t, before_h, before_c, begin, end):
             at, state, place = (t * rows + row) * 4 * size + first, row * size + first, (t * rows + row) * size + first
             if not live:
                 for part in range(4):
-                    _clear(gates, at + part * size, n)
-                _clear(hs, place, n)
-                _clear(cs, place, n)
+                    clear(gates, at + part * size, n)
+                clear(hs, place, n)
+                clear(cs, place, n)
                 continue
-            _get(gates, at, n, i)
-            _get(gates, at + size, n, f)
-            _get(gates, at + 2 * size, n, g)
-            _get(gates, at + 3 * size, n, o)
-            _sigmoids(i, n)
-            _sigmoids(f, n)
-            _tanhs(g, n)
-            _sigmoids(o, n)
-            _put(i, n, gates, at)
-            _put(f, n, gates, at + size)
-            _put(g, n, gates, at + 2 * size)
-            _put(o, n, gates, at + 3 * size)
-            _get(before_c, state, n, old)
+            get(gates, at, n, i)
+            get(gates, at + size, n, f)
+            get(gates, at + 2 * size, n, g)
+            get(gates, at + 3 * size, n, o)
+            sigmoids(i, n)
+            sigmoids(f, n)
+            tanhs(g, n)
+            sigmoids(o, n)
+            put(i, n, gates, at)
+            put(f, n, gates, at + size)
+            put(g, n, gates, at + 2 * size)
+            put(o, n, gates, at + 3 * size)
+            get(before_c, state, n, old)
             if field(task, UPDATE):
-                _times(g, update, t * field(task, UPDATE_STEP) + state, n)
+                times(g, update, t * field(task, UPDATE_STEP) + state, n)
             _new_cell(i, f, g, old, n, c)
             if field(task, CELL):
-                _times(c, cell, state, n)
+                times(c, cell, state, n)
             _output(c, o, n, h)
             if field(task, ZONE_C):
-                _mix(c, old, zone_c, place, n)
+                mix(c, old, zone_c, place, n)
             if field(task, ZONE_H):
-                _get(before_h, state, n, old)
-                _mix(h, old, zone_h, place, n)
-            _put(h, n, hs, place)
-            _put(c, n, cs, place)
+                get(before_h, state, n, old)
+                mix(h, old, zone_h, place, n)
+            put(h, n, hs, place)
+            put(c, n, cs, place)
 
 
 @njit(**OPTIONS)
-def _clear(target, at, n):
+def clear(target, at, n):
+    """Set to zero."""
     for j in range(n):
         store(target, at + j, float32(0))
 
@@ -214,7 +220,7 @@ def _by_gates(i, f, g, u, old, dc, n, di, df, dg):
 
 
 @njit(**OPTIONS)
-def _split(new, kept, source, at, n):
+def split(new, kept, source, at, n):
     """Divide a gradient at a zone: `kept` is what goes to the old state, `new` what goes to the new one."""
     for j in range(n):
         zone, grad = load(source, at + j), load(new, j)
@@ -223,15 +229,17 @@ def _split(new, kept, source, at, n):
 
 
 @njit(**OPTIONS)
-def _fill(room, n, value):
+def fill(target, n, value):
+    """Set to a value."""
     for j in range(n):
-        store(room, j, value)
+        store(target, j, value)
 
 
 @njit(**OPTIONS)
-def _add(source, at, n, room):
+def add(source, at, n, target):
+    """Add to what is on the stack."""
     for j in range(n):
-        store(room, j, load(room, j) + load(source, at + j))
+        store(target, j, load(target, j) + load(source, at + j))
 
 
 @njit(**OPTIONS)
@@ -267,9 +275,9 @@ def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement f
     cell, update = pointer(field(task, CELL), zero), pointer(field(task, UPDATE), zero)
     zone_c, zone_h = pointer(field(task, ZONE_C), zero), pointer(field(task, ZONE_H), zero)
     grad_c, grad_h = pointer(field(task, GRAD_C), zero), pointer(field(task, GRAD_H), zero)
-    i, f, g, o, u, c, old = _room(), _room(), _room(), _room(), _room(), _room(), _room()
+    i, f, g, o, u, c, old = room(), room(), room(), room(), room(), room(), room()
     dh, dc, do, di, df, dg, kept_h, kept_c = (
-        _room(), _room(), _room(), _room(), _room(), _room(), _room(), _room())  # fmt: skip
+        room(), room(), room(), room(), room(), room(), room(), room())  # fmt: skip
     for row in range(begin, end):
         live = t < load(lengths, row)
         for first in range(0, size, CHUNK):
@@ -277,45 +285,46 @@ def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement f
             at, state, place = (t * rows + row) * 4 * size + first, row * size + first, (t * rows + row) * size + first
             if not live:  # the gradients of the last state wait for its step
                 continue
-            _get(gates, at, n, i)
-            _get(gates, at + size, n, f)
-            _get(gates, at + 2 * size, n, g)
-            _get(gates, at + 3 * size, n, o)
-            _get(before_c, state, n, old)
-            _get(grad_h, state, n, dh)
-            _add(grads, place, n, dh)
-            _get(grad_c, state, n, dc)
-            _fill(u, n, float32(1))
-            _fill(kept_h, n, zero)
-            _fill(kept_c, n, zero)
+            get(gates, at, n, i)
+            get(gates, at + size, n, f)
+            get(gates, at + 2 * size, n, g)
+            get(gates, at + 3 * size, n, o)
+            get(before_c, state, n, old)
+            get(grad_h, state, n, dh)
+            add(grads, place, n, dh)
+            get(grad_c, state, n, dc)
+            fill(u, n, float32(1))
+            fill(kept_h, n, zero)
+            fill(kept_c, n, zero)
             if field(task, UPDATE):
-                _times(u, update, t * field(task, UPDATE_STEP) + state, n)
+                times(u, update, t * field(task, UPDATE_STEP) + state, n)
             if field(task, ZONE_C):
-                _split(dc, kept_c, zone_c, place, n)
+                split(dc, kept_c, zone_c, place, n)
                 _product(g, u, n, c)
                 _new_cell(i, f, c, old, n, c)
                 if field(task, CELL):
-                    _times(c, cell, state, n)
+                    times(c, cell, state, n)
             else:
-                _get(cs, place, n, c)
+                get(cs, place, n, c)
             if field(task, ZONE_H):
-                _split(dh, kept_h, zone_h, place, n)
+                split(dh, kept_h, zone_h, place, n)
             _copy_tanh(c, n, c)
             _by_output(dh, o, c, dc, n, do)
             if field(task, CELL):
-                _times(dc, cell, state, n)
+                times(dc, cell, state, n)
             _by_gates(i, f, g, u, old, dc, n, di, df, dg)
             _sum_of_products(dc, f, kept_c, n, kept_c)
-            _put(di, n, gates, at)
-            _put(df, n, gates, at + size)
-            _put(dg, n, gates, at + 2 * size)
-            _put(do, n, gates, at + 3 * size)
-            _put(kept_c, n, grad_c, state)
-            _put(kept_h, n, grad_h, state)
+            put(di, n, gates, at)
+            put(df, n, gates, at + size)
+            put(dg, n, gates, at + 2 * size)
+            put(do, n, gates, at + 3 * size)
+            put(kept_c, n, grad_c, state)
+            put(kept_h, n, grad_h, state)
 
 
 @njit(**OPTIONS)
-def _masked_sum(parts, mask, group, groups, target, first, stop, size):
+def masked_sum(parts, mask, group, groups, target, first, stop, size):
+    """Add `parts` times the mask of one group of gates to some rows."""
     for row in range(first, stop):
         for j in range(size):
             at = row * size + j
@@ -334,13 +343,13 @@ def _project_back(task, t, first, stop):
         gemm(gates, wide, int64(1), w, moved(grad_h, first * size), size, count, size, wide)
         return
     part = wide // groups
-    room = field(task, GROUP)
+    length = field(task, GROUP)
     for group in range(groups):
         here = moved(scratch, first * size)
-        _clear(here, int64(0), count * size)
-        source, weights = moved(gates, group * part), moved(w, group * room)
+        clear(here, int64(0), count * size)
+        source, weights = moved(gates, group * part), moved(w, group * length)
         gemm(source, wide, int64(1), weights, here, size, count, size, part)
-        _masked_sum(scratch, mask, group, groups, grad_h, first, stop, size)
+        masked_sum(scratch, mask, group, groups, grad_h, first, stop, size)
 
 
 def backward(task):

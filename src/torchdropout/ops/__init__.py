@@ -4,7 +4,7 @@ from torchdropout.ops.clipped import clipped_variance_linear, plain_variance
 from torchdropout.ops.elementwise import multiply
 from torchdropout.ops.gates import gate
 from torchdropout.ops.linear import masked_linear
-from torchdropout.ops.recurrent import lstm, lstm_serves, project
+from torchdropout.ops.recurrent import gru, lstm, project, sequence_serves
 from torchdropout.ops.relaxed import relaxed_multiply
 from torchdropout.ops.squares import cut_squares
 
@@ -12,11 +12,12 @@ __all__ = [
     "clipped_variance_linear",
     "cut_squares",
     "gate",
+    "gru",
     "lstm",
-    "lstm_serves",
     "masked_linear",
     "multiply",
     "plain_variance",
     "project",
     "relaxed_multiply",
+    "sequence_serves",
 ]

@@ -1,4 +1,4 @@
-"""A whole sequence of an LSTM's steps with its masks, as one operation on a CPU.
+"""A whole sequence of an LSTM's or a GRU's steps with its masks, as one operation on a CPU.
 
 Every step is one matrix product and one pass over the gates; the weights' gradient is one product at the end.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torchdropout.kernels.cpu_recurrent import Masks
 
 
-def lstm_serves(*tensors: Tensor) -> bool:
-    """Whether `lstm` can take these tensors: float32 on the CPU, eager, without a transform."""
+def sequence_serves(*tensors: Tensor) -> bool:
+    """Whether the operations below can take these tensors: float32 on the CPU, eager, without a transform."""
     if is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     if any(plain_operations_wanted(t) or not t.is_cpu or t.dtype != torch.float32 for t in tensors):
@@ -33,9 +33,10 @@ def _kernel_compiles() -> bool:
     try:
         from torchdropout.kernels import cpu_product, cpu_recurrent  # noqa: PLC0415 - loads Numba
 
-        for name in ("forward", "backward"):
-            cpu_recurrent.compiled(name)
         cpu_product.compiled()
+        for cell in ("lstm", "gru"):
+            for name in ("forward", "backward"):
+                cpu_recurrent.compiled(cell, name)
         return True
     except Exception as error:
         _warn_slow(f"{type(error).__name__}: {error}")
@@ -88,6 +89,61 @@ class _LSTM(Function):
         if ctx.needs_input_grad[3]:
             by_weight = _by_weight(grads, h0, hs, masks.hidden)
         return grads, by_h, by_c, by_weight, None, None
+
+
+def gru(
+    projected: Tensor,
+    h0: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    masks: tuple[Tensor | None, ...],
+    lengths: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The states after every step, `(T, N, H)`, zero beyond a sequence's length, and its last state.
+
+    Args:
+        projected: `(T, N, 3 H)`, the inputs' part of r, z, n, with all biases but one.
+        h0: `(N, H)`.
+        weight: `(3 H, H)`.
+        bias: `(H,)`, of the state's part of n, or None.
+        masks: The fields of `kernels.cpu_recurrent.Masks`; constants.
+        lengths: `(N,)`, int64.
+    """
+    from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - kernels load when first needed
+
+    constants = cpu_recurrent.Masks(*(None if m is None else m.detach().float().contiguous() for m in masks))
+    return _GRU.apply(projected, h0, weight, bias, constants, lengths)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _GRU(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, projected: Tensor, h0: Tensor, weight: Tensor, bias: Tensor | None, masks: Masks, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
+
+        steps, rows, size = len(projected), *h0.shape
+        parts = projected.new_empty(steps, rows, 4 * size)
+        parts[..., : 3 * size] = projected
+        parts[..., 3 * size :] = 0.0 if bias is None else bias
+        h0, weight = h0.contiguous(), weight.contiguous()
+        hs = cpu_recurrent.gru_forward(parts, h0, weight, masks, lengths)
+        ctx.save_for_backward(parts, h0, weight, hs)
+        ctx.arguments = masks, lengths
+        return hs, _last(hs, h0, lengths)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_hs: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
+
+        (parts, h0, weight, hs), (masks, lengths) = ctx.saved_tensors, ctx.arguments
+        grads, by_h, size = parts.clone(), grad_h.contiguous().clone(), h0.shape[1]
+        cpu_recurrent.gru_backward(grads, grad_hs.contiguous(), by_h, h0, weight, hs, masks, lengths)
+        of_state = torch.cat([grads[..., : 2 * size], grads[..., 3 * size :]], -1)
+        by_weight = _by_weight(of_state, h0, hs, masks.hidden) if ctx.needs_input_grad[2] else None
+        by_bias = grads[..., 3 * size :].sum((0, 1)) if ctx.needs_input_grad[3] else None
+        return grads[..., : 3 * size], by_h, by_weight, by_bias, None, None
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -36,7 +36,7 @@ def check_key(owner: str, key: Tensor | None) -> None:
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> Tensor:
     """The products of inputs `(..., N, I)` with the weights of all gates; the masks are `(N, G, I)`."""
-    linear = ops.project if ops.lstm_serves(x, weight) else F.linear
+    linear = ops.project if ops.sequence_serves(x, weight) else F.linear
     if mask is None:
         return linear(x, weight, bias)
     groups = mask.shape[1]

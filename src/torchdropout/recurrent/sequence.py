@@ -65,10 +65,9 @@ def lstm(
         The outputs `(T, N, O)` and the last state.
     """
     h, c = state
-    if weight_hr is None and ops.lstm_serves(projected, h, c, weight_hh):
-        *multipliers, lengths = masks
-        lengths = h.new_full((len(h),), len(projected), dtype=torch.int64) if lengths is None else lengths
-        outputs, h, c = ops.lstm(projected, h, c, weight_hh, tuple(multipliers), lengths)
+    if weight_hr is None and ops.sequence_serves(projected, h, c, weight_hh):
+        *multipliers, _ = masks
+        outputs, h, c = ops.lstm(projected, h, c, weight_hh, tuple(multipliers), _lengths(masks, projected))
         return outputs, (h, c)
     return _loop(lstm_step, projected, state, masks, weight_hh, weight_hr)
 
@@ -88,6 +87,9 @@ def gru(
     Returns:
         The outputs `(T, N, H)` and the last state.
     """
+    if ops.sequence_serves(projected, state, weight_hh):
+        *multipliers, _ = masks
+        return ops.gru(projected, state, weight_hh, bias_hh, tuple(multipliers), _lengths(masks, projected))
     outputs, (last,) = _loop(gru_step, projected, (state,), masks, weight_hh, bias_hh)
     return outputs, last
 
@@ -109,6 +111,11 @@ def rnn(
     """
     outputs, (last,) = _loop(rnn_step, projected, (state,), masks, weight_hh, nonlinearity)
     return outputs, last
+
+
+def _lengths(masks: StepMasks, projected: Tensor) -> Tensor:
+    steps, rows = projected.shape[:2]
+    return torch.full((rows,), steps, dtype=torch.int64) if masks.lengths is None else masks.lengths
 
 
 def _loop(
