@@ -10,7 +10,7 @@ import torchdropout as td
 D = torch.float64
 
 
-def test_ar_section4_5_is_the_mean_square_of_what_is_given():
+def test_ar_section4_6_is_the_mean_square_of_what_is_given():
     x = torch.randn(4, 2, 3, dtype=D)
     total = sum(float(x[t, n, f]) ** 2 for t, n, f in itertools.product(range(4), range(2), range(3)))
     assert td.ar_loss(x, 2.0).item() == pytest.approx(2.0 * total / 24)
@@ -19,7 +19,7 @@ def test_ar_section4_5_is_the_mean_square_of_what_is_given():
     assert td.ar_loss(dropped).item() == pytest.approx(2 * (dropped**2).sum().item() / 24)
 
 
-def test_tar_section4_5_is_the_mean_square_of_the_changes():
+def test_tar_section4_6_is_the_mean_square_of_the_changes():
     x = torch.randn(4, 2, 3, dtype=D)
     total = sum(float(x[t + 1, n, f] - x[t, n, f]) ** 2 for t, n, f in itertools.product(range(3), range(2), range(3)))
     assert td.tar_loss(x, 3.0).item() == pytest.approx(3.0 * total / 18)

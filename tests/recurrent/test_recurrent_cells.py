@@ -158,3 +158,11 @@ def test_wrong_shapes_have_pytorchs_words(name):
         with pytest.raises((ValueError, RuntimeError)) as caught:
             ours(*arguments, masks=masks, step=0)
         assert str(caught.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_a_compiled_loop_has_the_same_numbers(name):
+    _, cell = pair(name, "many" if name == "LSTM" else "zoneout-h")
+    x, masks = torch.randn(4, 2, 3, dtype=D), cell.draw_masks(2, key=td.key(0))
+    compiled = torch.compile(lambda x, masks: loop(cell, x, masks)[0], fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, masks), loop(cell, x, masks)[0])

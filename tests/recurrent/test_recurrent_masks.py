@@ -119,7 +119,7 @@ def test_once_per_what(case):
     assert (other.abs() < 5 * 0.25 / n**0.5).all()
 
 
-def test_variational_eq7_gates_have_their_own_masks_and_eq8_share_them():
+def test_variational_section4_1_gates_have_their_own_masks_untied_and_share_them_tied():
     """The four gates' masks of 4000 sequences at p = 1/2: all combinations untied, two tied."""
     for tied in (False, True):
         x, n = torch.ones(1, 4000, 1, dtype=D), 4000

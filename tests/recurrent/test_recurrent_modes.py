@@ -205,3 +205,13 @@ def test_the_input_and_the_state_stay_as_they_are():
 def test_non_contiguous_inputs():
     layer, x = make("LSTM", "variational"), torch.randn(3, 2, 5).transpose(0, 2)
     assert torch.equal(layer(x, key=td.key(0))[0], layer(x.contiguous(), key=td.key(0))[0])
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_a_whole_graph_where_dynamo_is_told_to_take_recurrent_layers(name):
+    layer = getattr(td, name)(3, 4, recurrent=[td.Variational(0.5, 0.25), td.Zoneout(hidden=0.5)])
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(lambda x, key: layer(x, key=key)[0], fullgraph=True, backend="aot_eager")
+        x = torch.randn(3, 2, 3)
+        torch.testing.assert_close(compiled(x, td.key(0)), layer(x, key=td.key(0))[0])
+        assert not torch.equal(compiled(x, td.key(1)), compiled(x, td.key(0)))

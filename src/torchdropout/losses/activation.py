@@ -32,7 +32,7 @@ def ar_loss(outputs: Tensor, alpha: float = 2.0, *, batch_first: bool = False, l
 
     Reference:
         S. Merity, N. Keskar, R. Socher. Regularizing and Optimizing LSTM Language Models. ICLR 2018, arXiv:1708.02182,
-        section 4.5.
+        section 4.6.
 
     Deviation: the mean of squares, as in the authors' code, where the paper writes a norm.
     """
@@ -65,7 +65,7 @@ def tar_loss(outputs: Tensor, beta: float = 1.0, *, batch_first: bool = False, l
 
     Reference:
         S. Merity, N. Keskar, R. Socher. Regularizing and Optimizing LSTM Language Models. ICLR 2018, arXiv:1708.02182,
-        section 4.5.
+        section 4.6.
 
     Deviation: the mean of squares, as in the authors' code, where the paper writes a norm.
     """

@@ -25,7 +25,7 @@ def refused(layer: nn.RNNBase, input: Tensor | PackedSequence, hx: Hx | None) ->
     """Whether PyTorch refuses the number of axes, or that there are no steps, and so should be asked to say it."""
     if isinstance(input, PackedSequence):
         return False
-    if input.dim() not in (2, 3) or any(s.dim() != input.dim() for s in _states(hx)):
+    if input.dim() not in (2, 3) or any(s.dim() != input.dim() for s in states_of(hx)):
         return True
     return input.shape[1 if layer.batch_first and input.dim() == 3 else 0] == 0
 
@@ -33,13 +33,13 @@ def refused(layer: nn.RNNBase, input: Tensor | PackedSequence, hx: Hx | None) ->
 def unpack(layer: nn.RNNBase, input: Tensor | PackedSequence, hx: Hx | None) -> Sequences:  # noqa: A002
     """The inputs and states as `Sequences`, checked by PyTorch's own checks."""
     if isinstance(input, PackedSequence):
-        states = _states(hx) or _zeros(layer, input.data, int(input.batch_sizes[0]))
+        states = states_of(hx) or _zeros(layer, input.data, int(input.batch_sizes[0]))
         _check(layer, input.data, states, input.batch_sizes)
         x, lengths = pad_packed_sequence(input)
         return Sequences(x, states, lengths.to(x.device))
     batched = input.dim() == 3
     x = input if batched else input.unsqueeze(0 if layer.batch_first else 1)
-    states = tuple(s if batched else s.unsqueeze(1) for s in _states(hx))
+    states = tuple(s if batched else s.unsqueeze(1) for s in states_of(hx))
     states = states or _zeros(layer, x, x.shape[0 if layer.batch_first else 1])
     _check(layer, x, states, None)
     return Sequences(x.transpose(0, 1) if layer.batch_first else x, states, None)
@@ -64,7 +64,8 @@ def _packed(like: PackedSequence, outputs: Tensor) -> PackedSequence:
     return PackedSequence(pack_padded_sequence(outputs, lengths).data, sizes, order, like.unsorted_indices)
 
 
-def _states(hx: Hx | None) -> State:
+def states_of(hx: Hx | None) -> State:
+    """The states as a tuple, empty for None."""
     if hx is None:
         return ()
     return (hx,) if isinstance(hx, Tensor) else tuple(hx)

@@ -11,6 +11,7 @@ from torchdropout import rng
 from torchdropout.recurrent import masks as draw
 from torchdropout.recurrent import sequence
 from torchdropout.recurrent._layer import Weights, check_key, leaving, project
+from torchdropout.recurrent._layout import states_of
 from torchdropout.recurrent.gru import early_bias
 from torchdropout.recurrent.kinds import Kind, UpdateDropout, Zoneout, combined
 from torchdropout.recurrent.masks import Sizes
@@ -79,7 +80,7 @@ class _Cell(nn.modules.rnn.RNNCellBase):
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         masks, step = self._checked(len(x), masks, step)
-        state = tuple(s if batched else s.unsqueeze(0) for s in _states(hx)) or self._zeros(x)
+        state = tuple(s if batched else s.unsqueeze(0) for s in states_of(hx)) or self._zeros(x)
         weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
         of_layer = masks.of_layer
         weights = weights._replace(hr=leaving(weights, of_layer))
@@ -91,9 +92,9 @@ class _Cell(nn.modules.rnn.RNNCellBase):
 
     def _refused(self, x: Tensor, hx: Any) -> bool:
         """Whether PyTorch refuses the shapes, and so should be asked to say it."""
-        ranks = {x.dim(), *(s.dim() for s in _states(hx))}
-        sizes = {s.shape[-1] for s in _states(hx)} | {self.hidden_size}
-        batches = {s.shape[0] for s in (x, *_states(hx))} if x.dim() == 2 else {1}
+        ranks = {x.dim(), *(s.dim() for s in states_of(hx))}
+        sizes = {s.shape[-1] for s in states_of(hx)} | {self.hidden_size}
+        batches = {s.shape[0] for s in (x, *states_of(hx))} if x.dim() == 2 else {1}
         return ranks not in ({1}, {2}) or x.shape[-1] != self.input_size or len(sizes) > 1 or len(batches) > 1
 
     def _checked(self, batch: int, masks: CellMasks | None, step: int | None) -> tuple[CellMasks, int]:
@@ -228,9 +229,3 @@ class GRUCell(_Cell, nn.GRUCell):
             early, late = early_bias(weights.bias_ih, weights.bias_hh), weights.bias_hh[2 * self.hidden_size :]
         projected = project(x, weights.ih, early, of_input, self.gates)
         return sequence.gru_step(projected, state, steps, weights.hh, late)
-
-
-def _states(hx: Any) -> State:
-    if hx is None:
-        return ()
-    return (hx,) if isinstance(hx, Tensor) else tuple(hx)

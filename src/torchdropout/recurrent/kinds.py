@@ -39,7 +39,7 @@ class Variational:
 
     Reference:
         Y. Gal, Z. Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. NIPS 2016,
-        arXiv:1512.05287, section 4.1, equations 7 (untied) and 8 (tied).
+        arXiv:1512.05287, section 4.1.
 
     Deviation: none. What goes from a layer to the next is masked as the next one's input; the mask on the last
     layer's output is a `torchdropout.LockedDropout` after it.
