@@ -124,14 +124,15 @@ def _move(source, row, target, to, high, columns):
 
 
 @njit(**OPTIONS)
-def gemm(a, ar, ak, b, c, cr, rows, columns, count):
+def gemm(a, ar, ak, b, c, cr, rows, columns, count, length):
     """`c += a b`: `c[r, j]` is at `c[r * cr + j]`, `a[r, k]` at `a[r * ar + k * ak]`; `b` lies in strips.
 
-    A strip is `SPAN` columns of `b`, row after row, zero beyond its last column.
+    A strip is `SPAN` columns of `b`, row after row, zero beyond its last column. It has `length` rows, of which `count`
+    take part.
     """
     room = _room()
     for first in range(0, columns, SPAN):
-        strip, width = moved(b, first * count), min(SPAN, columns - first)
+        strip, width = moved(b, first * length), min(SPAN, columns - first)
         r = int64(0)
         while r < rows:
             left, here, there = rows - r, moved(a, r * ar), moved(c, r * cr + first)

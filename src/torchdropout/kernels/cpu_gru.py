@@ -49,7 +49,7 @@ def _project(task, h, t, first, stop):
                 masked(h, mask, part if groups == 3 else 0, groups, scratch, first, stop, size)
             here = moved(scratch, first * size)
         target = moved(parts, (3 if part == 2 else part) * size)
-        gemm(here, size, int64(1), moved(w, part * field(task, GROUP)), target, wide, count, size, size)
+        gemm(here, size, int64(1), moved(w, part * field(task, GROUP)), target, wide, count, size, size, size)
 
 
 @njit(**OPTIONS)
@@ -182,7 +182,7 @@ def _project_back(task, t, first, stop):
         if groups == 3 or (groups == 1 and part == 0):
             clear(here, int64(0), count * size)
         source, weights = moved(parts, (3 if part == 2 else part) * size), moved(w, part * field(task, GROUP))
-        gemm(source, wide, int64(1), weights, here, size, count, size, size)
+        gemm(source, wide, int64(1), weights, here, size, count, size, size, size)
         if groups == 3 or (groups == 1 and part == 2):
             masked_sum(scratch, mask, part if groups == 3 else 0, groups, grad_h, first, stop, size)
 

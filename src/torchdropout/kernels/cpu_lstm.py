@@ -112,14 +112,14 @@ def _project(task, h, t, first, stop):
     mask, wide = pointer(field(task, HIDDEN), zero), 4 * size
     gates = moved(pointer(field(task, GATES), zero), (t * rows + first) * wide)
     if groups == 0:
-        gemm(moved(h, first * size), size, int64(1), w, gates, wide, stop - first, wide, size)
+        gemm(moved(h, first * size), size, int64(1), w, gates, wide, stop - first, wide, size, size)
         return
     part = wide // groups
     length = field(task, GROUP)  # elements of a group's weights
     for group in range(groups):
         masked(h, mask, group, groups, scratch, first, stop, size)
         here, target = moved(scratch, first * size), moved(gates, group * part)
-        gemm(here, size, int64(1), moved(w, group * length), target, wide, stop - first, part, size)
+        gemm(here, size, int64(1), moved(w, group * length), target, wide, stop - first, part, size, size)
 
 
 @njit(**OPTIONS)
@@ -340,7 +340,7 @@ def _project_back(task, t, first, stop):
     mask, grad_h, wide = pointer(field(task, HIDDEN), zero), pointer(field(task, GRAD_H), zero), 4 * size
     gates, count = moved(pointer(field(task, GATES), zero), (t * rows + first) * wide), stop - first
     if groups == 0:
-        gemm(gates, wide, int64(1), w, moved(grad_h, first * size), size, count, size, wide)
+        gemm(gates, wide, int64(1), w, moved(grad_h, first * size), size, count, size, wide, wide)
         return
     part = wide // groups
     length = field(task, GROUP)
@@ -348,7 +348,7 @@ def _project_back(task, t, first, stop):
         here = moved(scratch, first * size)
         clear(here, int64(0), count * size)
         source, weights = moved(gates, group * part), moved(w, group * length)
-        gemm(source, wide, int64(1), weights, here, size, count, size, part)
+        gemm(source, wide, int64(1), weights, here, size, count, size, part, part)
         masked_sum(scratch, mask, group, groups, grad_h, first, stop, size)
 
 

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from numba import float32, njit
+from numba import float32, int64, njit
 
-from torchdropout.kernels.cpu_gemm import gemm
+from torchdropout.kernels.cpu_gemm import SPAN, gemm
 from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, store, take
 
 # Where a task holds what; a bias that is absent has the address 0.
-NEXT, STEP, ROWS, COLUMNS, COUNT, LEFT, LEFT_ROW, LEFT_STEP, RIGHT, OUT, BIAS = range(11)
+NEXT, STEP, ROWS, COLUMNS, COUNT, LEFT, LEFT_ROW, LEFT_STEP, RIGHT, OUT, BIAS, SLOT, SCRATCH = range(13)
+
+DEPTH = 1024  # columns of a transposed matrix that are gathered at a time
 
 
 @njit(**OPTIONS)
@@ -20,18 +22,34 @@ def _begin(out, at, n, bias, given):
         store(out, at + j, load(bias, j) if given else float32(0))
 
 
+@njit(**OPTIONS)
+def _gather(left, first, count, across, start, stop, scratch, step):
+    """Some rows of a transposed matrix, for some of its columns: what one column needs then lies together."""
+    for k in range(start, stop):
+        for r in range(count):
+            store(scratch, (k - start) * step + r, load(left, first + r + k * across))
+
+
 def multiply(task):
-    """`out = left right + bias`."""
+    """`out = left right + bias`; `left` is a matrix in rows, or the transpose of one."""
     zero = float32(0)
     rows, columns, step = field(task, ROWS), field(task, COLUMNS), field(task, STEP)
     left, right = pointer(field(task, LEFT), zero), pointer(field(task, RIGHT), zero)
     out, bias, given = pointer(field(task, OUT), zero), pointer(field(task, BIAS), zero), field(task, BIAS) != 0
-    along, across = field(task, LEFT_ROW), field(task, LEFT_STEP)
+    along, across, length = field(task, LEFT_ROW), field(task, LEFT_STEP), field(task, COUNT)
+    scratch = moved(pointer(field(task, SCRATCH), zero), take(task, SLOT, int64(1)) * step * DEPTH)
     first = take(task, NEXT, step)
     while first < rows:
         count = min(step, rows - first)
         for row in range(first, first + count):
             _begin(out, row * columns, columns, bias, given)
-        here, there = moved(left, first * along), moved(out, first * columns)
-        gemm(here, along, across, right, there, columns, count, columns, field(task, COUNT))
+        there = moved(out, first * columns)
+        if field(task, SCRATCH) == 0:
+            gemm(moved(left, first * along), along, int64(1), right, there, columns, count, columns, length, length)
+        else:
+            for start in range(0, length, DEPTH):
+                stop = min(start + DEPTH, length)
+                _gather(left, first, count, across, start, stop, scratch, step)
+                part = moved(right, start * SPAN)
+                gemm(scratch, int64(1), step, part, there, columns, count, columns, stop - start, length)
         first = take(task, NEXT, step)

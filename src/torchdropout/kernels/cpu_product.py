@@ -44,6 +44,8 @@ def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     plain = left if left.is_contiguous() else left.T
     packed = strips(right)
     at, there, here, *bias_at = tasks.addresses(torch.float32, plain, packed, out, *given)
+    threads = torch.get_num_threads() if rows > _BLOCK else 1
+    scratch = left.new_empty(0 if left.is_contiguous() else threads * _BLOCK * cpu_matrix.DEPTH)
     sizes = [rows, columns, count, at, *left.stride(), there, here, *(bias_at or [0])]
-    tasks.run(compiled(), [0, _BLOCK, *sizes], torch.get_num_threads() if rows > _BLOCK else 1)
+    tasks.run(compiled(), [0, _BLOCK, *sizes, 0, scratch.data_ptr() if scratch.numel() else 0], threads)
     return out

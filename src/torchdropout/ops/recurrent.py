@@ -6,7 +6,7 @@ Every step is one matrix product and one pass over the gates; the weights' gradi
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,6 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout.ops.elementwise import _warn_slow, plain_operations_wanted
-
-if TYPE_CHECKING:
-    from torchdropout.kernels.cpu_recurrent import Masks
 
 
 def sequence_serves(*tensors: Tensor) -> bool:
@@ -49,7 +46,7 @@ def lstm(
     """The states after every step, `(T, N, H)`, zero beyond a sequence's length, and its last states.
 
     Args:
-        projected: `(T, N, 4 H)`, the inputs' part of the gates i, f, g, o, biases included.
+        projected: `(T, N, 4 H)`, the inputs' part of the gates i, f, g, o, biases included; its memory is used up.
         h0: `(N, H)`.
         c0: `(N, H)`.
         weight: `(4 H, H)`.
@@ -65,11 +62,11 @@ def lstm(
 class _LSTM(Function):
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: Masks, lengths: Tensor
+        ctx: Any, projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: Any, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
 
-        gates = projected.clone(memory_format=torch.contiguous_format)
+        gates = projected.detach().contiguous()
         h0, c0, weight = h0.contiguous(), c0.contiguous(), weight.contiguous()
         hs, cs = cpu_recurrent.lstm_forward(gates, h0, c0, weight, masks, lengths)
         ctx.save_for_backward(gates, h0, c0, weight, hs, cs)
@@ -118,7 +115,7 @@ def gru(
 class _GRU(Function):
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, h0: Tensor, weight: Tensor, bias: Tensor | None, masks: Masks, lengths: Tensor
+        ctx: Any, projected: Tensor, h0: Tensor, weight: Tensor, bias: Tensor | None, masks: Any, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
 
@@ -175,7 +172,7 @@ class _Project(Function):
 
         (rows, weight), grads = ctx.saved_tensors, grad.reshape(-1, grad.shape[-1]).contiguous()
         by_x = cpu_product.multiply(grads, weight.contiguous()).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        by_weight = cpu_product.multiply(grads.T.contiguous(), rows) if ctx.needs_input_grad[1] else None
+        by_weight = cpu_product.multiply(grads.T, rows) if ctx.needs_input_grad[1] else None
         return by_x, by_weight, grads.sum(0) if ctx.needs_input_grad[2] else None
 
 
@@ -190,9 +187,9 @@ def _by_weight(grads: Tensor, h0: Tensor, hs: Tensor, hidden: Tensor | None) -> 
     from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
 
     before = torch.cat([h0.unsqueeze(0), hs[:-1]])
-    turned = grads.flatten(0, 1).T.contiguous()
+    rows = grads.flatten(0, 1)
     if hidden is None:
-        return cpu_product.multiply(turned, before.flatten(0, 1))
+        return cpu_product.multiply(rows.T, before.flatten(0, 1))
     masked = ((before * mask).flatten(0, 1) for mask in hidden.unbind(1))
-    parts = zip(turned.chunk(hidden.shape[1]), masked, strict=True)
-    return torch.cat([cpu_product.multiply(part, states) for part, states in parts])
+    parts = (part.contiguous() for part in rows.chunk(hidden.shape[1], 1))
+    return torch.cat([cpu_product.multiply(part.T, states) for part, states in zip(parts, masked, strict=True)])
