@@ -13,34 +13,18 @@ from torchdropout.kernels.cpu_memory import (
     field,
     load,
     pointer,
-    power_of_two,
     stack_noise,
     stack_words,
     store,
     take,
 )
-from torchdropout.kernels.cpu_words import PLANE, log, make_uniforms, make_words
+from torchdropout.kernels.cpu_words import PLANE, exp, log, make_uniforms, make_words
 
 # Sums may be taken in any order, which neither NaN nor infinity can be lost by.
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}
 TILE = 2 * PLANE
 # Where a task holds what. `SLOT` counts the members of the team, each of which sums its part of the gradient apart.
 NEXT, STEP, STOP, SLOT, KEYS, INNER, LOGIT, INVERSE, P, X, OUT, GRADS, SUMS = range(13)
-
-
-@njit(**OPTIONS)
-def exp(v):
-    """`exp(v)` of a float32 within 2**-126 and 2**126, beyond which it stays there; relative error 2e-7."""
-    w = min(max(v * float32(1.44269504), float32(-126)), float32(126))
-    magic = float32(12582912)  # 1.5 * 2**23: adding and taking it away rounds to the nearest integer
-    k = (w + magic) - magic
-    f = w - k
-    p = float32(0.000154653) * f + float32(0.00133952)
-    p = p * f + float32(0.00961804)
-    p = p * f + float32(0.0555034)
-    p = p * f + float32(0.24022651)
-    p = p * f + float32(0.69314718)
-    return (p * f + float32(1)) * power_of_two(k)
 
 
 @njit(**OPTIONS)

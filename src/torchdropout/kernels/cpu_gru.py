@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from numba import float32, int64, njit
 
-from torchdropout.kernels.cpu_gemm import gemm
-from torchdropout.kernels.cpu_lstm import (
+from torchdropout.kernels.cpu_cells import (
     CHUNK,
     add,
     clear,
@@ -27,6 +26,7 @@ from torchdropout.kernels.cpu_lstm import (
     tanhs,
     times,
 )
+from torchdropout.kernels.cpu_gemm import gemm
 from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, store, take
 
 # Where a task holds what; a mask that is absent has the address 0.

@@ -1,7 +1,6 @@
 """The bodies of the LSTM's CPU kernel, in Numba: a whole sequence forward, and backward.
 
-Rows are examples; of a row, the gates i, f, g, o lie one after the other. What a loop works on is first copied to the
-stack, since the compiler uses vectors only where it sees that nothing overlaps.
+Rows are examples; of a row, the gates i, f, g, o lie one after the other.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202 - the bodies are compiled: their types are the signature in `compilation.py`
@@ -9,63 +8,31 @@ stack, since the compiler uses vectors only where it sees that nothing overlaps.
 
 from __future__ import annotations
 
-from numba import float32, int64, njit, types
+from numba import float32, int64, njit
 
-from torchdropout.kernels.cpu_concrete import exp
-from torchdropout.kernels.cpu_gemm import F32, gemm
-from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, stack, store, take
+from torchdropout.kernels.cpu_cells import (
+    CHUNK,
+    add,
+    clear,
+    fill,
+    get,
+    masked,
+    masked_sum,
+    mix,
+    put,
+    room,
+    sigmoids,
+    split,
+    tanh,
+    tanhs,
+    times,
+)
+from torchdropout.kernels.cpu_gemm import gemm
+from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, store, take
 
 # Where a task holds what; a mask that is absent has the address 0.
 (NEXT, STEP, STEPS, ROWS, SIZE, GATES, WEIGHT, FIRST_H, FIRST_C, HS, CS, LENGTHS, SCRATCH, HIDDEN, GROUPS, CELL,
  UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, GRAD_HS, GRAD_C, GRAD_H, GROUP) = range(24)  # fmt: skip
-CHUNK = 128
-room = stack(types.float32, F32, CHUNK)
-
-
-@njit(**OPTIONS)
-def sigmoid(x):
-    """The logistic function."""
-    return float32(1) / (float32(1) + exp(-x))
-
-
-@njit(**OPTIONS)
-def tanh(x):
-    """The hyperbolic tangent, by its series near 0, where the quotient would lose digits."""
-    z, e = x * x, exp(float32(-2) * abs(x))
-    far = (float32(1) - e) / (float32(1) + e)
-    p = float32(0.021869488) * z - float32(0.053968254)
-    p = p * z + float32(0.13333334)
-    p = p * z - float32(0.33333334)
-    near = x + x * z * p
-    return near if z < float32(0.09) else (far if x > float32(0) else -far)
-
-
-@njit(**OPTIONS)
-def get(source, at, n, target):
-    """Copy `n` numbers to the stack."""
-    for j in range(n):
-        store(target, j, load(source, at + j))
-
-
-@njit(**OPTIONS)
-def put(source, n, target, at):
-    """Copy `n` numbers from the stack."""
-    for j in range(n):
-        store(target, at + j, load(source, j))
-
-
-@njit(**OPTIONS)
-def sigmoids(x, n):
-    """In place."""
-    for j in range(n):
-        store(x, j, sigmoid(load(x, j)))
-
-
-@njit(**OPTIONS)
-def tanhs(x, n):
-    """In place."""
-    for j in range(n):
-        store(x, j, tanh(load(x, j)))
 
 
 @njit(**OPTIONS)
@@ -75,32 +42,9 @@ def _new_cell(i, f, g, c, n, out):
 
 
 @njit(**OPTIONS)
-def times(x, source, at, n):
-    """Multiply in place."""
-    for j in range(n):
-        store(x, j, load(x, j) * load(source, at + j))
-
-
-@njit(**OPTIONS)
-def mix(new, old, source, at, n):
-    """`zone * old + (1 - zone) * new`, in place of the new."""
-    for j in range(n):
-        zone = load(source, at + j)
-        store(new, j, zone * load(old, j) + (float32(1) - zone) * load(new, j))
-
-
-@njit(**OPTIONS)
 def _output(c, o, n, out):
     for j in range(n):
         store(out, j, load(o, j) * tanh(load(c, j)))
-
-
-@njit(**OPTIONS)
-def masked(h, mask, group, groups, out, first, stop, size):
-    """The states of some rows times the mask of one group of gates."""
-    for row in range(first, stop):
-        for j in range(size):
-            store(out, row * size + j, load(h, row * size + j) * load(mask, (row * groups + group) * size + j))
 
 
 @njit(**OPTIONS)
@@ -172,13 +116,6 @@ def _cells(task, t, before_h, before_c, begin, end):
             put(c, n, cs, place)
 
 
-@njit(**OPTIONS)
-def clear(target, at, n):
-    """Set to zero."""
-    for j in range(n):
-        store(target, at + j, float32(0))
-
-
 def forward(task):
     """The states of all steps; the gates' pre-activations become activations.
 
@@ -217,29 +154,6 @@ def _by_gates(i, f, g, u, old, dc, n, di, df, dg):
         store(di, j, grad * candidate * factor * a * (one - a))
         store(df, j, grad * load(old, j) * b * (one - b))
         store(dg, j, grad * a * factor * (one - candidate * candidate))
-
-
-@njit(**OPTIONS)
-def split(new, kept, source, at, n):
-    """Divide a gradient at a zone: `kept` is what goes to the old state, `new` what goes to the new one."""
-    for j in range(n):
-        zone, grad = load(source, at + j), load(new, j)
-        store(kept, j, zone * grad)
-        store(new, j, (float32(1) - zone) * grad)
-
-
-@njit(**OPTIONS)
-def fill(target, n, value):
-    """Set to a value."""
-    for j in range(n):
-        store(target, j, value)
-
-
-@njit(**OPTIONS)
-def add(source, at, n, target):
-    """Add to what is on the stack."""
-    for j in range(n):
-        store(target, j, load(target, j) + load(source, at + j))
 
 
 @njit(**OPTIONS)
@@ -320,15 +234,6 @@ def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement f
             put(do, n, gates, at + 3 * size)
             put(kept_c, n, grad_c, state)
             put(kept_h, n, grad_h, state)
-
-
-@njit(**OPTIONS)
-def masked_sum(parts, mask, group, groups, target, first, stop, size):
-    """Add `parts` times the mask of one group of gates to some rows."""
-    for row in range(first, stop):
-        for j in range(size):
-            at = row * size + j
-            store(target, at, load(target, at) + load(parts, at) * load(mask, (row * groups + group) * size + j))
 
 
 @njit(**OPTIONS)

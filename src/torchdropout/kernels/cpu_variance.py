@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from numba import float32, int64, njit
 
-from torchdropout.kernels.cpu_concrete import exp
 from torchdropout.kernels.cpu_memory import OPTIONS, double, field, load, pointer, store, take
+from torchdropout.kernels.cpu_words import exp
 
 NEXT, STEP, STOP, CLIPPED, LOW, HIGH, WEIGHT, LOG, OUT, GRAD = range(10)  # where a task holds what
 

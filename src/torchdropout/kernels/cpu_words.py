@@ -66,6 +66,21 @@ def log(u):
 
 
 @njit(**OPTIONS)
+def exp(v):
+    """`exp(v)` of a float32 from -87.3 to 88, beyond which it stays there; the polynomial is that of Cephes."""
+    v = min(max(v, float32(-87.33654)), float32(88))
+    magic = float32(12582912)  # 1.5 * 2**23: adding and taking it away rounds to the nearest integer
+    k = (v * float32(1.44269504) + magic) - magic
+    f = (v - k * float32(0.693359375)) + k * float32(2.12194440e-4)  # ln 2 in two parts, of which the first is exact
+    p = float32(1.9875691500e-4) * f + float32(1.3981999507e-3)
+    p = p * f + float32(8.3334519073e-3)
+    p = p * f + float32(4.1665795894e-2)
+    p = p * f + float32(1.6666665459e-1)
+    p = p * f + float32(5.0000001201e-1)
+    return (p * (f * f) + f + float32(1)) * power_of_two(k)
+
+
+@njit(**OPTIONS)
 def cos_sin_pi(t):
     """`cos(pi t)` and `sin(pi t)` for a float32 in [-1, 1], by quarters."""
     magic = float32(12582912)  # 1.5 * 2**23: adding and taking it away rounds to the nearest integer

@@ -14,7 +14,7 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 from torch.nn import functional as F
 
-from torchdropout.ops.elementwise import _warn_slow, plain_operations_wanted
+from torchdropout.ops.elementwise import compiles, plain_operations_wanted
 
 Bounds = tuple[float, float]
 
@@ -38,15 +38,13 @@ def clipped_variance_linear(x: Tensor, weight: Tensor, log_sigma2: Tensor, bound
 
 @functools.cache
 def _kernel_compiles() -> bool:
-    try:
+    def build() -> None:
         from torchdropout.kernels import cpu_clipped  # noqa: PLC0415 - loads Numba
 
         for backward in (False, True):
             cpu_clipped.compiled(backward)
-    except Exception as error:
-        _warn_slow(f"{type(error).__name__}: {error}")
-        return False
-    return True
+
+    return compiles(build)
 
 
 class _ClippedVarianceLinear(Function):

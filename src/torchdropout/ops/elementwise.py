@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -182,6 +183,16 @@ def _cpu_kernel(dtype: torch.dtype) -> ModuleType | None:
         _warn_slow(f"{type(error).__name__}: {error}")
         return None
     return cpu
+
+
+def compiles(build: Callable[[], object]) -> bool:
+    """Whether a kernel can be compiled; if not, the first reason is told and plain operations serve."""
+    try:
+        build()
+    except Exception as error:
+        _warn_slow(f"{type(error).__name__}: {error}")
+        return False
+    return True
 
 
 _reasons: list[str] = []  # why the CPU kernels cannot be used: the first is told

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
-from torchdropout.ops.elementwise import _warn_slow, plain_operations_wanted
+from torchdropout.ops.elementwise import compiles, plain_operations_wanted
 
 
 def gate(x: Tensor, gates: Tensor, dim: int) -> Tensor:
@@ -33,15 +33,12 @@ def gate(x: Tensor, gates: Tensor, dim: int) -> Tensor:
 
 @functools.cache
 def _kernel_compiles(dtype: torch.dtype) -> bool:
-    try:
+    def build() -> None:
         from torchdropout.kernels import cpu_channels  # noqa: PLC0415 - loads Numba
 
-        if dtype in cpu_channels.DTYPES:
-            cpu_channels.compiled(dtype)
-            return True
-    except Exception as error:
-        _warn_slow(f"{type(error).__name__}: {error}")
-    return False
+        cpu_channels.compiled(dtype)
+
+    return dtype in (torch.float32, torch.float64) and compiles(build)
 
 
 class _Gate(Function):

@@ -19,7 +19,7 @@ from torchdropout.ops.elementwise import (
     _checked,
     _drawn_in_graph,
     _functorch_active,
-    _warn_slow,
+    compiles,
     multiply,
     plain_operations_wanted,
 )
@@ -55,15 +55,13 @@ def _kernel_serves(x: Tensor) -> bool:
 
 @functools.cache
 def _kernel_compiles(dtype: torch.dtype) -> bool:
-    try:
+    def build() -> None:
         from torchdropout.kernels import cpu_masked_linear  # noqa: PLC0415 - loads Numba
 
         for backward in (False, True):
             cpu_masked_linear.compiled(dtype, backward)
-    except Exception as error:
-        _warn_slow(f"{type(error).__name__}: {error}")
-        return False
-    return True
+
+    return compiles(build)
 
 
 def _reference(x: Tensor, weight: Tensor, p: float | Tensor, key: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
-from torchdropout.ops.elementwise import _warn_slow, plain_operations_wanted
+from torchdropout.ops.elementwise import compiles, plain_operations_wanted
 
 
 def sequence_serves(*tensors: Tensor) -> bool:
@@ -27,17 +27,15 @@ def sequence_serves(*tensors: Tensor) -> bool:
 
 @functools.cache
 def _kernel_compiles() -> bool:
-    try:
+    def build() -> None:
         from torchdropout.kernels import cpu_product, cpu_recurrent  # noqa: PLC0415 - loads Numba
 
         cpu_product.compiled()
         for cell in ("lstm", "gru"):
             for name in ("forward", "backward"):
                 cpu_recurrent.compiled(cell, name)
-        return True
-    except Exception as error:
-        _warn_slow(f"{type(error).__name__}: {error}")
-        return False
+
+    return compiles(build)
 
 
 def lstm(

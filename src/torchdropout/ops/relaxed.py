@@ -15,7 +15,7 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout import laws, rng
-from torchdropout.ops.elementwise import _checked, _warn_slow, multiply, plain_operations_wanted
+from torchdropout.ops.elementwise import _checked, compiles, multiply, plain_operations_wanted
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -50,15 +50,13 @@ def _kernel_serves(x: Tensor) -> bool:
 
 @functools.cache
 def _kernel_compiles(dtype: torch.dtype) -> bool:
-    try:
+    def build() -> None:
         from torchdropout.kernels import cpu_relaxed  # noqa: PLC0415 - loads Numba
 
         for backward in (False, True):
             cpu_relaxed.compiled(dtype, backward)
-    except Exception as error:
-        _warn_slow(f"{type(error).__name__}: {error}")
-        return False
-    return True
+
+    return compiles(build)
 
 
 class _Relaxed(Function):

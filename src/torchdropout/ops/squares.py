@@ -11,7 +11,9 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout import rng
-from torchdropout.ops.elementwise import _checked, _warn_slow, plain_operations_wanted
+from torchdropout.ops.elementwise import _checked, compiles, plain_operations_wanted
+
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def cut_squares(x: Tensor, half: int, holes: int, inside: bool, *, key: Tensor | None = None) -> Tensor | None:
@@ -34,15 +36,12 @@ def cut_squares(x: Tensor, half: int, holes: int, inside: bool, *, key: Tensor |
 
 @functools.cache
 def _kernel_compiles(dtype: torch.dtype) -> bool:
-    try:
+    def build() -> None:
         from torchdropout.kernels import cpu_squares  # noqa: PLC0415 - loads Numba
 
-        if dtype in cpu_squares.DTYPES:
-            cpu_squares.compiled(dtype)
-            return True
-    except Exception as error:
-        _warn_slow(f"{type(error).__name__}: {error}")
-    return False
+        cpu_squares.compiled(dtype)
+
+    return dtype in _DTYPES and compiles(build)
 
 
 def _cut(x: Tensor, key: Tensor, half: int, holes: int, inside: bool) -> Tensor:
