@@ -18,6 +18,7 @@ from torchdropout.kernels.cpu_memory import (
     OPTIONS,
     exponent_and_mantissa,
     load,
+    power_of_two,
     shifted_to_float,
     signed_to_float,
     store,
