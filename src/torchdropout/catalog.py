@@ -18,6 +18,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "layers": ("transformer",),
     "patches": ("transformer",),
     "sequences": ("transformer",),
+    "recurrent": (),
 }
 
 
@@ -28,8 +29,9 @@ class Method:
     Attributes:
         name: What the command line calls it.
         title: The method's usual name.
-        layer: The public class, an attribute of `torchdropout`.
-        function: The public function, an attribute of `torchdropout.functional`.
+        layer: The public class, an attribute of `torchdropout`; where the place is `recurrent`, a kind that is given to
+            a recurrent layer.
+        function: The public function, an attribute of `torchdropout.functional`; empty for recurrent kinds.
         noise: The distribution of the multiplier (or of what is added).
         shared: Which axes share one draw.
         target: What the noise acts on.
@@ -37,7 +39,7 @@ class Method:
         reference: Authors, title, venue, year.
         input_shape: The shape of an input that shows the method's sharing pattern.
         argument: The name of the strength's argument: a drop probability `p`, a standard deviation `std` or another;
-            empty where the method has none.
+            empty where the method has none. For recurrent kinds `p` stands for all of their probabilities.
         default: The strength that a comparison uses when none is named.
         place: Where it goes in a network, a key of `PLACES`; empty where no built-in model has such a place.
     """
@@ -297,6 +299,39 @@ METHODS: tuple[Method, ...] = (
         noise="Bernoulli", shared="nothing", target="token numbers", test_time="identity",
         reference="Bowman et al. Generating Sentences from a Continuous Space. CoNLL 2016, arXiv:1511.06349",
         input_shape=(32, 20), default=0.1,
+    ),
+    Method(
+        "variational-rnn", "Variational RNN dropout", "Variational", "",
+        noise="Bernoulli / keep", shared="time", target="inputs and states of gates", test_time="identity",
+        reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
+        "NIPS 2016, arXiv:1512.05287",
+        input_shape=(20, 8, 16), default=0.25, place="recurrent",
+    ),
+    Method(
+        "rnn-drop", "RNNDrop", "CellDropout", "",
+        noise="Bernoulli", shared="time", target="cell states", test_time="outputs times keep",
+        reference="Moon, Choi, Lee, Song. RnnDrop: A Novel Dropout for RNNs in ASR. ASRU 2015",
+        input_shape=(20, 8, 16), default=0.25, place="recurrent",
+    ),
+    Method(
+        "recurrent-dropout", "Recurrent dropout without memory loss", "UpdateDropout", "",
+        noise="Bernoulli / keep", shared="nothing", target="candidate values", test_time="identity",
+        reference="Semeniuta, Severyn, Barth. Recurrent Dropout without Memory Loss. COLING 2016, arXiv:1603.05118",
+        input_shape=(20, 8, 16), default=0.25, place="recurrent",
+    ),
+    Method(
+        "zoneout", "Zoneout", "Zoneout", "",
+        noise="Bernoulli", shared="nothing", target="state updates", test_time="the mean of old and new",
+        reference="Krueger et al. Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations. ICLR 2017, "
+        "arXiv:1606.01305",
+        input_shape=(20, 8, 16), default=0.15, place="recurrent",
+    ),
+    Method(
+        "weight-drop", "Weight drop", "WeightDrop", "",
+        noise="Bernoulli / keep", shared="batch and time", target="recurrent weights", test_time="identity",
+        reference="Merity, Keskar, Socher. Regularizing and Optimizing LSTM Language Models. ICLR 2018, "
+        "arXiv:1708.02182",
+        input_shape=(20, 8, 16), place="recurrent",
     ),
 )  # fmt: skip
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypeVar
 
 from torchdropout.layers._checks import check_choice, check_number
 
@@ -225,6 +225,13 @@ class WeightDrop:
 
 Kind = Variational | CellDropout | UpdateDropout | Zoneout | WeightDrop
 KINDS = (Variational, CellDropout, UpdateDropout, Zoneout, WeightDrop)
+K = TypeVar("K", bound=Kind)
+_PROBABILITIES = ("p", "input", "hidden", "cell")
+
+
+def of_strength(kind: type[K], p: float) -> K:
+    """The kind with every probability that it has at `p`."""
+    return kind(**{each.name: p for each in fields(kind) if each.name in _PROBABILITIES})
 
 
 def combined(owner: str, recurrent: Kind | Sequence[Kind]) -> tuple[Kind, ...]:

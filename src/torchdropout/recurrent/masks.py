@@ -15,18 +15,17 @@ So the same key gives the same masks for `batch_first` or not, packed or padded,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchdropout import laws, rng
 from torchdropout.layers._noise import bernoulli
-from torchdropout.recurrent.kinds import CellDropout, Kind, UpdateDropout, Variational, WeightDrop, Zoneout
+from torchdropout.recurrent.kinds import CellDropout, K, Kind, UpdateDropout, Variational, WeightDrop, Zoneout
 from torchdropout.recurrent.sequence import StepMasks
 
 INPUT, HIDDEN, CELL, UPDATE, ZONE_CELL, ZONE_HIDDEN, WEIGHT, OUTPUT = range(8)
-K = TypeVar("K", bound=Kind)
 
 
 class Sizes(NamedTuple):
