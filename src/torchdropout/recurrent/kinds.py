@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torchdropout.layers._checks import check_choice, check_number
 
@@ -231,7 +231,8 @@ _PROBABILITIES = ("p", "input", "hidden", "cell")
 
 def of_strength(kind: type[K], p: float) -> K:
     """The kind with every probability that it has at `p`."""
-    return kind(**{each.name: p for each in fields(kind) if each.name in _PROBABILITIES})
+    probabilities: dict[str, Any] = {each.name: p for each in fields(kind) if each.name in _PROBABILITIES}
+    return kind(**probabilities)
 
 
 def combined(owner: str, recurrent: Kind | Sequence[Kind]) -> tuple[Kind, ...]:
