@@ -7,13 +7,17 @@ import pytest
 
 import torchdropout as td
 from torchdropout import catalog
+from torchdropout.recurrent import kinds
+
+FUNCTIONS = [row for row in catalog.METHODS if not row.is_kind]
 
 
 @pytest.mark.parametrize("row", catalog.METHODS, ids=catalog.names())
 def test_the_docstring_has_its_sections_and_the_catalogues_words(row):
     layer = getattr(td, row.layer)
     text = inspect.getdoc(layer)
-    for section in ("Args:", "Shape:", "Raises:", "Example:", "Reference:", "Deviation:"):
+    shape = () if row.is_kind else ("Shape:",)  # a kind's is that of the layer that it is given to
+    for section in ("Args:", *shape, "Raises:", "Example:", "Reference:", "Deviation:"):
         assert section in text, section
     assert "key=td.key(" in text
     flat = re.sub(r"\s+", " ", text)
@@ -22,7 +26,16 @@ def test_the_docstring_has_its_sections_and_the_catalogues_words(row):
     assert re.search(r"\b(19|20)\d\d\b", text), "the reference has a year"
 
 
-@pytest.mark.parametrize("row", catalog.METHODS, ids=catalog.names())
+def test_every_kind_of_recurrent_dropout_has_a_row_and_shows_how_it_is_given():
+    rows = [row for row in catalog.METHODS if row.is_kind]
+    assert [getattr(td, row.layer) for row in rows] == list(kinds.KINDS)
+    for row in rows:
+        layer = eval(row.usage.replace("LSTM(", "LSTM(1, 1, ").replace("...", ""), vars(td))
+        assert isinstance(layer.recurrent[0], getattr(td, row.layer))
+        assert row.usage in catalog.as_markdown()
+
+
+@pytest.mark.parametrize("row", FUNCTIONS, ids=lambda row: row.name)
 def test_the_function_has_its_sections(row):
     text = inspect.getdoc(getattr(td.functional, row.function))
     for section in ("Args:", "Raises:", "Example:"):

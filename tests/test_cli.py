@@ -169,7 +169,7 @@ def test_one_method_in_full(run, name):
     words = " ".join(out.split())
     row = catalog.get(name)
     assert code == 0
-    assert f"layer {row.layer} function {row.function}" in words
+    assert f"layer {row.usage} function {row.function or '–'} " in words
     assert " ".join(row.reference.split()) in words
     assert f"argument {row.argument or '–'} default {row.default}" in words
 

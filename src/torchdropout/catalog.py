@@ -63,6 +63,16 @@ class Method:
         """The built-in models of `torchdropout compare` that the method can be placed in."""
         return PLACES[self.place] if self.place else ()
 
+    @property
+    def is_kind(self) -> bool:
+        """Whether it is a kind of recurrent dropout: neither a module of its own nor a function, and so of no shape."""
+        return self.place == "recurrent"
+
+    @property
+    def usage(self) -> str:
+        """What one writes to have it: the layer's name, or a recurrent layer that is given the kind."""
+        return f"LSTM(recurrent={self.layer}(...))" if self.is_kind else self.layer
+
 
 _SRIVASTAVA = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov. Dropout. JMLR 15, 2014"
 _TOMPSON = "Tompson et al. Efficient Object Localization Using Convolutional Networks. CVPR 2015, arXiv:1411.4280"
@@ -360,5 +370,5 @@ def get(name: str) -> Method:
 def as_markdown() -> str:
     """The table of the README: one row a method."""
     header = "| method | layer | noise | shared over | acts on | at test time |\n|---|---|---|---|---|---|"
-    rows = [f"| {m.title} | `{m.layer}` | {m.noise} | {m.shared} | {m.target} | {m.test_time} |" for m in METHODS]
+    rows = [f"| {m.title} | `{m.usage}` | {m.noise} | {m.shared} | {m.target} | {m.test_time} |" for m in METHODS]
     return "\n".join([header, *rows])

@@ -37,7 +37,7 @@ def in_full(name: str) -> Table:
         raise StudyError(f"methods: {error}") from error
     table = Table.grid(padding=(0, 2))
     for field in fields(row):
-        value = getattr(row, field.name)
+        value = getattr(row, "usage" if field.name == "layer" else field.name)
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         table.add_row(field.name.replace("_", " "), shown or "–")
     return table
