@@ -32,7 +32,7 @@ from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer
 
 # Where a task holds what; a mask that is absent has the address 0.
 (NEXT, STEP, STEPS, ROWS, SIZE, GATES, WEIGHT, FIRST_H, FIRST_C, HS, CS, LENGTHS, SCRATCH, HIDDEN, GROUPS, CELL,
- UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, GRAD_HS, GRAD_C, GRAD_H, GROUP) = range(24)  # fmt: skip
+ UPDATE, UPDATE_STEP, ZONE_C, ZONE_H, OUTPUT, GRAD_HS, GRAD_C, GRAD_H, GROUP) = range(25)  # fmt: skip
 
 
 @njit(**OPTIONS)
@@ -76,6 +76,7 @@ def _cells(task, t, before_h, before_c, begin, end):
     lengths = pointer(field(task, LENGTHS), int64(0))
     cell, update = pointer(field(task, CELL), zero), pointer(field(task, UPDATE), zero)
     zone_c, zone_h = pointer(field(task, ZONE_C), zero), pointer(field(task, ZONE_H), zero)
+    output = pointer(field(task, OUTPUT), zero)
     i, f, g, o, c, h, old = room(), room(), room(), room(), room(), room(), room()
     for row in range(begin, end):
         live = t < load(lengths, row)
@@ -107,6 +108,8 @@ def _cells(task, t, before_h, before_c, begin, end):
             if field(task, CELL):
                 times(c, cell, state, n)
             _output(c, o, n, h)
+            if field(task, OUTPUT):
+                times(h, output, state, n)
             if field(task, ZONE_C):
                 mix(c, old, zone_c, place, n)
             if field(task, ZONE_H):
@@ -189,6 +192,7 @@ def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement f
     cell, update = pointer(field(task, CELL), zero), pointer(field(task, UPDATE), zero)
     zone_c, zone_h = pointer(field(task, ZONE_C), zero), pointer(field(task, ZONE_H), zero)
     grad_c, grad_h = pointer(field(task, GRAD_C), zero), pointer(field(task, GRAD_H), zero)
+    output = pointer(field(task, OUTPUT), zero)
     i, f, g, o, u, c, old = room(), room(), room(), room(), room(), room(), room()
     dh, dc, do, di, df, dg, kept_h, kept_c = (
         room(), room(), room(), room(), room(), room(), room(), room())  # fmt: skip
@@ -222,6 +226,8 @@ def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement f
                 get(cs, place, n, c)
             if field(task, ZONE_H):
                 split(dh, kept_h, zone_h, place, n)
+            if field(task, OUTPUT):
+                times(dh, output, state, n)
             _copy_tanh(c, n, c)
             _by_output(dh, o, c, dc, n, do)
             if field(task, CELL):

@@ -11,7 +11,7 @@ from torchdropout.kernels.cpu_gemm import SPAN, gemm
 from torchdropout.kernels.cpu_memory import OPTIONS, field, load, moved, pointer, store, take
 
 # Where a task holds what; a bias that is absent has the address 0.
-NEXT, STEP, ROWS, COLUMNS, COUNT, LEFT, LEFT_ROW, LEFT_STEP, RIGHT, OUT, BIAS, SLOT, SCRATCH = range(13)
+NEXT, STEP, ROWS, COLUMNS, COUNT, LEFT, LEFT_ROW, LEFT_STEP, RIGHT, OUT, OUT_ROW, BIAS, SLOT, SCRATCH = range(14)
 
 DEPTH = 1024  # columns of a transposed matrix that are gathered at a time
 
@@ -31,25 +31,26 @@ def _gather(left, first, count, across, start, stop, scratch, step):
 
 
 def multiply(task):
-    """`out = left right + bias`; `left` is a matrix in rows, or the transpose of one."""
+    """`out = left right + bias`; `left` and `out` may be columns of wider matrices, and `left` a transpose."""
     zero = float32(0)
     rows, columns, step = field(task, ROWS), field(task, COLUMNS), field(task, STEP)
     left, right = pointer(field(task, LEFT), zero), pointer(field(task, RIGHT), zero)
     out, bias, given = pointer(field(task, OUT), zero), pointer(field(task, BIAS), zero), field(task, BIAS) != 0
     along, across, length = field(task, LEFT_ROW), field(task, LEFT_STEP), field(task, COUNT)
+    wide = field(task, OUT_ROW)
     scratch = moved(pointer(field(task, SCRATCH), zero), take(task, SLOT, int64(1)) * step * DEPTH)
     first = take(task, NEXT, step)
     while first < rows:
         count = min(step, rows - first)
         for row in range(first, first + count):
-            _begin(out, row * columns, columns, bias, given)
-        there = moved(out, first * columns)
+            _begin(out, row * wide, columns, bias, given)
+        there = moved(out, first * wide)
         if field(task, SCRATCH) == 0:
-            gemm(moved(left, first * along), along, int64(1), right, there, columns, count, columns, length, length)
+            gemm(moved(left, first * along), along, int64(1), right, there, wide, count, columns, length, length)
         else:
             for start in range(0, length, DEPTH):
                 stop = min(start + DEPTH, length)
                 _gather(left, first, count, across, start, stop, scratch, step)
                 part = moved(right, start * SPAN)
-                gemm(scratch, int64(1), step, part, there, columns, count, columns, stop - start, length)
+                gemm(scratch, int64(1), step, part, there, wide, count, columns, stop - start, length)
         first = take(task, NEXT, step)

@@ -28,24 +28,34 @@ def strips(matrix: Tensor) -> Tensor:
     return padded.reshape(*lead, count, number, cpu_gemm.SPAN).transpose(-3, -2).contiguous()
 
 
-def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """`left right + bias`.
 
     Args:
-        left: `(M, K)`, contiguous, or the transpose of a contiguous matrix.
+        left: `(M, K)`: rows, or the transpose of rows, contiguous or some columns of wider ones.
         right: `(K, N)`.
         bias: `(N,)`, contiguous.
+        out: `(M, N)`, rows that take the result; None makes them.
     """
     (rows, count), columns = left.shape, right.shape[1]
-    out = left.new_empty(rows, columns)
+    out = left.new_empty(rows, columns) if out is None else out
     if out.numel() == 0:
         return out
-    given = [] if bias is None else [bias]
-    plain = left if left.is_contiguous() else left.T
-    packed = strips(right)
-    at, there, here, *bias_at = tasks.addresses(torch.float32, plain, packed, out, *given)
-    threads = torch.get_num_threads() if rows > _BLOCK else 1
-    scratch = left.new_empty(0 if left.is_contiguous() else threads * _BLOCK * cpu_matrix.DEPTH)
-    sizes = [rows, columns, count, at, *left.stride(), there, here, *(bias_at or [0])]
-    tasks.run(compiled(), [0, _BLOCK, *sizes, 0, scratch.data_ptr() if scratch.numel() else 0], threads)
+    transposed = left.stride(1) != 1 and count > 1
+    packed, threads = strips(right), torch.get_num_threads() if rows > _BLOCK else 1
+    at, row = _rows(left.T if transposed else left)
+    there, wide = _rows(out)
+    sides = (1, row) if transposed else (row, 1)
+    scratch = left.new_empty(threads * _BLOCK * cpu_matrix.DEPTH if transposed else 0)
+    numbers = [rows, columns, count, at, *sides, *tasks.addresses(torch.float32, packed), there, wide]
+    numbers += [*([0] if bias is None else tasks.addresses(torch.float32, bias)), 0]
+    tasks.run(compiled(), [0, _BLOCK, *numbers, scratch.data_ptr() if transposed else 0], threads)
     return out
+
+
+def _rows(matrix: Tensor) -> tuple[int, int]:
+    """The address of a matrix and the distance of its rows, checked."""
+    if not matrix.is_cpu or matrix.dtype != torch.float32 or (matrix.stride(1) != 1 and matrix.shape[1] > 1):
+        found = f"{matrix.dtype}, strides {matrix.stride()}, on {matrix.device}"
+        raise RuntimeError(f"kernel: a matrix must have whole rows, be float32 and on the CPU, got {found}.")
+    return matrix.data_ptr(), matrix.stride(0)

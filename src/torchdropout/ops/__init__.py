@@ -4,7 +4,8 @@ from torchdropout.ops.clipped import clipped_variance_linear, plain_variance
 from torchdropout.ops.elementwise import multiply
 from torchdropout.ops.gates import gate
 from torchdropout.ops.linear import masked_linear
-from torchdropout.ops.recurrent import gru, lstm, project, sequence_serves
+from torchdropout.ops.project import project
+from torchdropout.ops.recurrent import gru, lstm, rnn, sequence_serves
 from torchdropout.ops.relaxed import relaxed_multiply
 from torchdropout.ops.squares import cut_squares
 
@@ -19,5 +20,6 @@ __all__ = [
     "plain_variance",
     "project",
     "relaxed_multiply",
+    "rnn",
     "sequence_serves",
 ]

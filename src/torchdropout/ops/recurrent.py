@@ -1,4 +1,4 @@
-"""A whole sequence of an LSTM's or a GRU's steps with its masks, as one operation on a CPU.
+"""A whole sequence of a recurrent layer's steps with its masks, as one operation on a CPU.
 
 Every step is one matrix product and one pass over the gates; the weights' gradient is one product at the end.
 """
@@ -31,7 +31,7 @@ def _kernel_compiles() -> bool:
         from torchdropout.kernels import cpu_product, cpu_recurrent  # noqa: PLC0415 - loads Numba
 
         cpu_product.compiled()
-        for cell in ("lstm", "gru"):
+        for cell in ("lstm", "gru", "rnn"):
             for name in ("forward", "backward"):
                 cpu_recurrent.compiled(cell, name)
 
@@ -51,10 +51,7 @@ def lstm(
         masks: The fields of `kernels.cpu_recurrent.Masks`; constants.
         lengths: `(N,)`, int64.
     """
-    from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - kernels load when first needed
-
-    constants = cpu_recurrent.Masks(*(None if m is None else m.detach().float().contiguous() for m in masks))
-    return _LSTM.apply(projected, h0, c0, weight, constants, lengths)  # type: ignore[no-any-return, no-untyped-call]
+    return _LSTM.apply(projected, h0, c0, weight, _constants(masks), lengths)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _LSTM(Function):
@@ -62,7 +59,7 @@ class _LSTM(Function):
     def forward(
         ctx: Any, projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: Any, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - kernels load when first needed
 
         gates = projected.detach().contiguous()
         h0, c0, weight = h0.contiguous(), c0.contiguous(), weight.contiguous()
@@ -104,10 +101,7 @@ def gru(
         masks: The fields of `kernels.cpu_recurrent.Masks`; constants.
         lengths: `(N,)`, int64.
     """
-    from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - kernels load when first needed
-
-    constants = cpu_recurrent.Masks(*(None if m is None else m.detach().float().contiguous() for m in masks))
-    return _GRU.apply(projected, h0, weight, bias, constants, lengths)  # type: ignore[no-any-return, no-untyped-call]
+    return _GRU.apply(projected, h0, weight, bias, _constants(masks), lengths)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _GRU(Function):
@@ -141,37 +135,58 @@ class _GRU(Function):
         return grads[..., : 3 * size], by_h, by_weight, by_bias, None, None
 
 
-def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear` of float32 on a CPU, by the matrix product of the sequence's steps.
+def rnn(
+    projected: Tensor,
+    h0: Tensor,
+    weight: Tensor,
+    masks: tuple[Tensor | None, ...],
+    lengths: Tensor,
+    nonlinearity: str,
+) -> tuple[Tensor, Tensor]:
+    """The states after every step, `(T, N, H)`, zero beyond a sequence's length, and its last state.
 
     Args:
-        x: `(..., in)`.
-        weight: `(out, in)`.
-        bias: `(out,)`, or None.
+        projected: `(T, N, H)`, the inputs' part with all biases; its memory is used up.
+        h0: `(N, H)`.
+        weight: `(H, H)`.
+        masks: The fields of `kernels.cpu_recurrent.Masks`; constants.
+        lengths: `(N,)`, int64.
+        nonlinearity: `tanh` or `relu`.
     """
-    return _Project.apply(x, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+    return _RNN.apply(  # type: ignore[no-any-return, no-untyped-call]
+        projected, h0, weight, _constants(masks), lengths, nonlinearity == "relu"
+    )
 
 
-class _Project(Function):
+class _RNN(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
+    def forward(
+        ctx: Any, projected: Tensor, h0: Tensor, weight: Tensor, masks: Any, lengths: Tensor, relu: bool
+    ) -> tuple[Tensor, Tensor]:
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
 
-        rows = x.reshape(-1, x.shape[-1]).contiguous()
-        ctx.save_for_backward(rows, weight)
-        ctx.shape = x.shape
-        y = cpu_product.multiply(rows, weight.T.contiguous(), None if bias is None else bias.contiguous())
-        return y.view(*x.shape[:-1], len(weight))
+        values, h0, weight = projected.detach().contiguous(), h0.contiguous(), weight.contiguous()
+        hs = cpu_recurrent.rnn_forward(values, h0, weight, masks, lengths, relu)
+        ctx.save_for_backward(values, h0, weight, hs)
+        ctx.arguments = masks, lengths, relu
+        return hs, _last(hs, h0, lengths)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
+    def backward(ctx: Any, grad_hs: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:
+        from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
 
-        (rows, weight), grads = ctx.saved_tensors, grad.reshape(-1, grad.shape[-1]).contiguous()
-        by_x = cpu_product.multiply(grads, weight.contiguous()).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        by_weight = cpu_product.multiply(grads.T, rows) if ctx.needs_input_grad[1] else None
-        return by_x, by_weight, grads.sum(0) if ctx.needs_input_grad[2] else None
+        (values, h0, weight, hs), (masks, lengths, relu) = ctx.saved_tensors, ctx.arguments
+        grads, by_h = values.clone(), grad_h.contiguous().clone()
+        cpu_recurrent.rnn_backward(grads, grad_hs.contiguous(), by_h, h0, weight, hs, masks, lengths, relu)
+        by_weight = _by_weight(grads, h0, hs, masks.hidden) if ctx.needs_input_grad[2] else None
+        return grads, by_h, by_weight, None, None, None
+
+
+def _constants(masks: tuple[Tensor | None, ...]) -> Any:
+    from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
+
+    return cpu_recurrent.Masks(*(None if m is None else m.detach().float().contiguous() for m in masks))
 
 
 def _last(states: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
@@ -182,12 +197,12 @@ def _last(states: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
 
 def _by_weight(grads: Tensor, h0: Tensor, hs: Tensor, hidden: Tensor | None) -> Tensor:
     """One product over all steps; one a group of gates where each has a mask of its own."""
-    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
+    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
 
     before = torch.cat([h0.unsqueeze(0), hs[:-1]])
     rows = grads.flatten(0, 1)
     if hidden is None:
         return cpu_product.multiply(rows.T, before.flatten(0, 1))
     masked = ((before * mask).flatten(0, 1) for mask in hidden.unbind(1))
-    parts = (part.contiguous() for part in rows.chunk(hidden.shape[1], 1))
+    parts = rows.chunk(hidden.shape[1], 1)
     return torch.cat([cpu_product.multiply(part.T, states) for part, states in zip(parts, masked, strict=True)])

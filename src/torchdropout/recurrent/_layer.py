@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torchdropout import ops
 from torchdropout.recurrent import _layout, masks
 from torchdropout.recurrent.kinds import Kind, combined
-from torchdropout.recurrent.masks import LayerMasks, Sizes
+from torchdropout.recurrent.masks import Sizes
 from torchdropout.recurrent.sequence import State, StepMasks
 
 
@@ -34,24 +34,16 @@ def check_key(owner: str, key: Tensor | None) -> None:
         raise ValueError(f"{owner}: `key` must be one key of shape (2,), got {got}.")
 
 
-def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> Tensor:
+def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
     """The products of inputs `(..., N, I)` with the weights of all gates; the masks are `(N, G, I)`."""
-    linear = ops.project if ops.sequence_serves(x, weight) else F.linear
+    if ops.sequence_serves(x, weight):
+        return ops.project(x, weight, bias, mask)
     if mask is None:
-        return linear(x, weight, bias)
+        return F.linear(x, weight, bias)
     groups = mask.shape[1]
     biases: Sequence[Any] = [None] * groups if bias is None else bias.chunk(groups)
     masked = [(x * mask[:, group]).to(x.dtype) for group in range(groups)]
-    parts = zip(masked, weight.chunk(groups), biases, strict=True)
-    return torch.cat([linear(*part) for part in parts], -1)
-
-
-def leaving(weights: Weights, of: LayerMasks) -> Tensor | None:
-    """The output's projection; RNNDrop's test rule is one by `keep`, which then holds wherever `h` goes."""
-    if of.keep is None:
-        return weights.hr
-    hr = weights.hr if weights.hr is not None else torch.eye(len(weights.hh) // 4).to(weights.hh)
-    return hr * of.keep
+    return torch.cat([F.linear(*part) for part in zip(masked, weight.chunk(groups), biases, strict=True)], -1)
 
 
 class Recurrent(nn.RNNBase):
@@ -120,8 +112,7 @@ class Recurrent(nn.RNNBase):
             masks.of_sequence(self.recurrent, size, *drawn), masks.of_steps(self.recurrent, size, len(x), *drawn)
         )  # fmt: skip
         steps = masks.joined(shared, single)._replace(lengths=lengths)
-        projected = project(x, weights.ih, self._bias(weights), of_layer.input, self.gates)
-        weights = weights._replace(hr=leaving(weights, of_layer))
+        projected = project(x, weights.ih, self._bias(weights), of_layer.input)
         if of_layer.weight is not None:
             weights = weights._replace(hh=(weights.hh * of_layer.weight).to(weights.hh.dtype))
         if reverse:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchdropout import rng
 from torchdropout.recurrent import masks as draw
 from torchdropout.recurrent import sequence
-from torchdropout.recurrent._layer import Weights, check_key, leaving, project
+from torchdropout.recurrent._layer import Weights, check_key, project
 from torchdropout.recurrent._layout import states_of
 from torchdropout.recurrent.gru import early_bias
 from torchdropout.recurrent.kinds import Kind, UpdateDropout, Zoneout, combined
@@ -36,7 +36,7 @@ class CellMasks:
         """The masks of a step."""
         kinds, size, key, like, training = self._arguments
         if not training:
-            return draw.of_steps(kinds, size, 1, key, like, training).at(0)
+            return draw.joined(self._shared, draw.of_steps(kinds, size, 1, key, like, training)).at(0)
         if step >= self._steps and self.single:  # the first ones do not depend on how many there are
             self._steps = max(2 * self._steps, step + 1)
             self._single = draw.of_steps(kinds, size, self._steps, key, like, training)
@@ -83,7 +83,6 @@ class _Cell(nn.modules.rnn.RNNCellBase):
         state = tuple(s if batched else s.unsqueeze(0) for s in states_of(hx)) or self._zeros(x)
         weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
         of_layer = masks.of_layer
-        weights = weights._replace(hr=leaving(weights, of_layer))
         if of_layer.weight is not None:
             weights = weights._replace(hh=(weights.hh * of_layer.weight).to(weights.hh.dtype))
         new = self._step(x, state, weights, masks.at(step), of_layer.input)
@@ -170,7 +169,7 @@ class LSTMCell(_Cell, nn.LSTMCell):
 
     def _step(self, x: Tensor, state: State, weights: Weights, steps: StepMasks, of_input: Tensor | None) -> State:
         bias = None if weights.bias_ih is None or weights.bias_hh is None else weights.bias_ih + weights.bias_hh
-        projected = project(x, weights.ih, bias, of_input, self.gates)
+        projected = project(x, weights.ih, bias, of_input)
         return sequence.lstm_step(projected, state, steps, weights.hh, weights.hr)
 
 
@@ -227,5 +226,5 @@ class GRUCell(_Cell, nn.GRUCell):
         early, late = None, None
         if weights.bias_ih is not None and weights.bias_hh is not None:
             early, late = early_bias(weights.bias_ih, weights.bias_hh), weights.bias_hh[2 * self.hidden_size :]
-        projected = project(x, weights.ih, early, of_input, self.gates)
+        projected = project(x, weights.ih, early, of_input)
         return sequence.gru_step(projected, state, steps, weights.hh, late)

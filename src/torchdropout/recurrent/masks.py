@@ -44,12 +44,10 @@ class LayerMasks(NamedTuple):
     Attributes:
         input: `(N, G, I)`, on the layer's input.
         weight: The multiplier of the recurrent weights.
-        keep: What multiplies the outputs where they leave the cell: RNNDrop's test rule.
     """
 
     input: Tensor | None = None
     weight: Tensor | None = None
-    keep: float | None = None
 
 
 def derived(key: Tensor | None, number: int) -> Tensor | None:
@@ -59,11 +57,10 @@ def derived(key: Tensor | None, number: int) -> Tensor | None:
 
 def of_layer(kinds: Sequence[Kind], size: Sizes, key: Tensor | None, like: Tensor, training: bool) -> LayerMasks:
     """The masks around the recurrence; they live where `like` does, in its dtype but at least float32."""
-    gal, weight, cell = _find(kinds, Variational), _find(kinds, WeightDrop), _find(kinds, CellDropout)
-    groups = 1 if gal is None or gal.tied else size.gates
-    masks = LayerMasks(keep=None if cell is None or training else float(laws.keep(cell.p)))
+    gal, weight, masks = _find(kinds, Variational), _find(kinds, WeightDrop), LayerMasks()
     if not training:
         return masks
+    groups = 1 if gal is None or gal.tied else size.gates
     if gal is not None:
         masks = masks._replace(input=scaled((size.batch, groups, size.input), gal.input, derived(key, INPUT), like))
     if weight is not None:
@@ -73,11 +70,12 @@ def of_layer(kinds: Sequence[Kind], size: Sizes, key: Tensor | None, like: Tenso
 
 
 def of_sequence(kinds: Sequence[Kind], size: Sizes, key: Tensor | None, like: Tensor, training: bool) -> StepMasks:
-    """The masks that all steps share."""
-    if not training:
-        return StepMasks()
+    """The masks that all steps share; when not training, RNNDrop's test rule."""
     gal, cell, update = _find(kinds, Variational), _find(kinds, CellDropout), _find(kinds, UpdateDropout)
     masks = StepMasks()
+    if not training:
+        kept = None if cell is None else _constant((size.batch, size.cell), float(laws.keep(cell.p)), like)
+        return masks._replace(output=kept)
     if gal is not None:
         shape = (size.batch, 1 if gal.tied else size.gates, size.output)
         masks = masks._replace(hidden=scaled(shape, gal.hidden, derived(key, HIDDEN), like))
@@ -124,8 +122,12 @@ def _zones(shape: Sequence[int], p: float, key: Tensor | None, like: Tensor, tra
         return None
     if training:
         return 1.0 - bernoulli(shape, p, key, like)
+    return _constant(shape, 1.0 - float(laws.keep(p)), like)
+
+
+def _constant(shape: Sequence[int], value: float, like: Tensor) -> Tensor:
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return torch.full((), 1.0 - float(laws.keep(p)), dtype=dtype, device=like.device).expand(shape)
+    return torch.full((), value, dtype=dtype, device=like.device).expand(shape)
 
 
 def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:

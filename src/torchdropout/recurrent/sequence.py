@@ -27,6 +27,7 @@ class StepMasks(NamedTuple):
         update: `(T, N, H)` or `(1, N, H)`, on the candidate value.
         zone_cell: `(T, N, H)`: 1 keeps the old cell state, 0 takes the new, between them a mean.
         zone_hidden: `(T, N, O)`, likewise of the hidden state.
+        output: `(N, H)`, on an LSTM's output, before its projection.
         lengths: `(N,)` int64: from there on a sequence's state stays and its outputs are zero.
     """
 
@@ -35,6 +36,7 @@ class StepMasks(NamedTuple):
     update: Tensor | None = None
     zone_cell: Tensor | None = None
     zone_hidden: Tensor | None = None
+    output: Tensor | None = None
     lengths: Tensor | None = None
 
     def at(self, step: int) -> StepMasks:
@@ -109,6 +111,9 @@ def rnn(
     Returns:
         The outputs `(T, N, H)` and the last state.
     """
+    if ops.sequence_serves(projected, state, weight_hh):
+        *multipliers, _ = masks
+        return ops.rnn(projected, state, weight_hh, tuple(multipliers), _lengths(masks, projected), nonlinearity)
     outputs, (last,) = _loop(rnn_step, projected, (state,), masks, weight_hh, nonlinearity)
     return outputs, last
 
@@ -140,7 +145,7 @@ def lstm_step(x: Tensor, state: State, masks: StepMasks, weight_hh: Tensor, weig
     i, f, g, o = (x + _of_state(h, weight_hh, masks.hidden, 4)).chunk(4, -1)
     new_c = torch.sigmoid(f) * c + torch.sigmoid(i) * _times(torch.tanh(g), masks.update)
     new_c = _times(new_c, masks.cell)
-    new_h = torch.sigmoid(o) * torch.tanh(new_c)
+    new_h = _times(torch.sigmoid(o) * torch.tanh(new_c), masks.output)
     if weight_hr is not None:
         new_h = F.linear(new_h, weight_hr)
     return _zoned(new_h, h, masks.zone_hidden), _zoned(new_c, c, masks.zone_cell)

@@ -1,0 +1,86 @@
+"""The products of a sequence's inputs with the weights of all gates, as one operation on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear` of masked float32 inputs, by the matrix product of the sequence's steps.
+
+    Args:
+        x: `(..., N, in)`.
+        weight: `(out, in)`.
+        bias: `(out,)`, or None.
+        mask: `(N, G, in)`, a constant: each of `G` equal parts of `out` sees inputs multiplied by its own; or None.
+    """
+    constant = None if mask is None else mask.detach().float()
+    return _Project.apply(x, weight, bias, constant)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Project(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
+
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.mask = mask
+        out = x.new_empty(*x.shape[:-1], len(weight))
+        biases = [None] * _groups(mask) if bias is None else bias.contiguous().chunk(_groups(mask))
+        parts = zip(_seen(x, mask), weight.chunk(_groups(mask)), biases, _columns(out, mask), strict=True)
+        for rows, part, its_bias, there in parts:
+            cpu_product.multiply(rows, part.T, its_bias, there)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
+
+        (x, weight), mask, grad = ctx.saved_tensors, ctx.mask, grad.contiguous()
+        by_x, by_weight = None, None
+        if ctx.needs_input_grad[0]:
+            by_x = _by_inputs(grad, weight, mask).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            by_weight = torch.empty_like(weight)
+            parts = zip(_columns(grad, mask), _seen(x, mask), by_weight.chunk(_groups(mask)), strict=True)
+            for of_out, rows, there in parts:
+                cpu_product.multiply(of_out.T, rows, None, there)
+        return by_x, by_weight, grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None, None
+
+
+def _by_inputs(grad: Tensor, weight: Tensor, mask: Tensor | None) -> Tensor:
+    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
+
+    parts = zip(_columns(grad, mask), weight.chunk(_groups(mask)), strict=True)
+    products = (cpu_product.multiply(of_out, part).view(*grad.shape[:-1], -1) for of_out, part in parts)
+    if mask is None:
+        return next(products)
+    total = next(products) * mask[:, 0]
+    for group, product in enumerate(products, 1):
+        total.addcmul_(product, mask[:, group])
+    return total
+
+
+def _groups(mask: Tensor | None) -> int:
+    return 1 if mask is None else mask.shape[1]
+
+
+def _seen(x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
+    """The inputs as each group of gates sees them, in rows."""
+    if mask is None:
+        yield x.flatten(0, -2)
+        return
+    for group in range(mask.shape[1]):
+        yield (x * mask[:, group]).flatten(0, -2)
+
+
+def _columns(out: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+    """The columns of each group of gates, in rows."""
+    return out.flatten(0, -2).chunk(_groups(mask), 1)
