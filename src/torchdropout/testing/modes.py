@@ -68,7 +68,7 @@ def check_copies(case: Case) -> str | None:
     for what, way in ways.items():
         twin = way(layer)
         require(same(noisy(twin, case.input), expected), f"{what} changed the layer.")
-        _check_independent(case, twin, what)
+        _check_independent(case, layer, twin, what)
     require(same(noisy(layer, case.input), expected), "a change of a copy changed the layer.")
     return None
 
@@ -86,16 +86,26 @@ def _loaded(fresh: nn.Module, layer: nn.Module) -> nn.Module:
     return fresh
 
 
-def _check_independent(case: Case, twin: nn.Module, kind: str) -> None:
-    """A copy computes with its own parameters."""
-    parameters = list(twin.parameters())
-    if not parameters:
+def _check_independent(case: Case, layer: nn.Module, twin: nn.Module, kind: str) -> None:
+    """A copy computes with its own parameters, and with no others."""
+    if not list(twin.parameters()):
         return
     before = noisy(twin, case.input)
+    kept = [parameter.detach().clone() for parameter in layer.parameters()]
+    _move(layer)
+    alone = same(before, noisy(twin, case.input))
     with torch.no_grad():
-        for parameter in parameters:
+        for parameter, value in zip(layer.parameters(), kept, strict=True):
+            parameter.copy_(value)
+    _move(twin)
+    require(alone and not same(before, noisy(twin, case.input)), f"{kind} uses the parameters of the original.")
+
+
+def _move(layer: nn.Module) -> None:
+    """Change all parameters."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
             parameter.sub_(1.0)
-    require(not same(before, noisy(twin, case.input)), f"{kind} uses the parameters of the original.")
 
 
 def check_errors(case: Case) -> str | None:
