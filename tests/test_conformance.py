@@ -21,6 +21,7 @@ ELEMENTWISE = {
     *("variational-dropout", "log-normal"),
 }
 WORDS = {"embedding-dropout", "word-dropout"}
+RECURRENT = {row.name for row in catalog.METHODS if row.is_kind}
 ALL = set(catalog.names())
 
 # To which methods a check applies, where it does not apply to all.
@@ -31,7 +32,7 @@ ONLY = {
     "checkpoint": ALL - {"word-dropout"},
     "autocast": ALL - WORDS,
     "extremes_of_p": ALL - BAYESIAN - {"gaussian-noise", "standout", "cutout", "stochastic-rate"},
-    "extremes": BAYESIAN | {"standout"},
+    "extremes": BAYESIAN | RECURRENT | {"standout"},
     "divergence": BAYESIAN,
 }
 
@@ -49,8 +50,9 @@ def test_whatever_has_a_divergence_is_checked_for_it():
 @pytest.mark.parametrize("name", catalog.names())
 def test_the_declared_layer_and_input_are_the_rows(name):
     case, row = of_row(name), catalog.get(name)
-    made = [type(module) for module in case.factory().modules()]
-    assert getattr(td, row.layer) in made
+    made = list(case.factory().modules())
+    made += [kind for module in made if isinstance(module, td.LSTM) for kind in module.recurrent]
+    assert getattr(td, row.layer) in map(type, made)
     assert case.input.dim() == len(row.input_shape)
 
 

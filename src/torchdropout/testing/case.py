@@ -87,6 +87,7 @@ class Case:
         backend: The `torch.compile` backend; None leaves compilation unchecked.
         elementwise: Whether the output has the input's shape, dtype and strides and, for one noise, is linear in it.
         resizes: Whether training returns another shape than eval.
+        recurrent: Whether it holds one of PyTorch's recurrent layers, which the compiler takes only when told to.
         probe: The draws that `claim` is about, for a layer in training mode and a seed; None: the output for ones.
         remake: Makes the layer of another strength; None: `p` is its first argument, if it has one.
         bad: Strengths that must be refused.
@@ -102,6 +103,7 @@ class Case:
     backend: str | None = "aot_eager"
     elementwise: bool = True
     resizes: bool = False
+    recurrent: bool = False
     probe: Probe | None = None
     remake: Callable[[float], nn.Module] | None = None
     bad: tuple[float, ...] = (-0.25, 1.5, float("nan"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -90,7 +91,7 @@ def check_autocast(case: Case) -> str | None:
 
 
 def check_compile(case: Case) -> str | None:
-    """`torch.compile(fullgraph=True)` works; for one key, values and gradients are eager's."""
+    """`torch.compile(fullgraph=True)` works, with `allow_rnn` where it is needed; for one key, all is eager's."""
     if case.backend is None:
         return "no backend named"
     layer = case.factory().train()
@@ -98,10 +99,11 @@ def check_compile(case: Case) -> str | None:
     torch.compiler.reset()
     compiled = torch.compile(layer, fullgraph=True, backend=case.backend)
     results = []
-    for run in (layer, compiled):
-        x, of = leaves(layer, case.input)
-        y = run(x, **arguments)
-        results.append([y.detach(), *(gradients(y, of) if of else ())])
+    with torch._dynamo.config.patch(allow_rnn=True) if case.recurrent else contextlib.nullcontext():
+        for run in (layer, compiled):
+            x, of = leaves(layer, case.input)
+            y = run(x, **arguments)
+            results.append([y.detach(), *(gradients(y, of) if of else ())])
     alike = close if list(layer.parameters()) or not case.elementwise else same  # arithmetic may be rounded otherwise
     if arguments and not all(map(alike, *results)):
         raise AssertionError("the compiled layer differs from the eager one for the same key.")

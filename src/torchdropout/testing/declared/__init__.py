@@ -8,7 +8,7 @@ import torch
 
 from torchdropout import catalog
 from torchdropout.testing.case import Case
-from torchdropout.testing.declared import bayesian, elementwise, gates, maps, tokens, weights
+from torchdropout.testing.declared import bayesian, elementwise, gates, maps, recurrent, tokens, weights
 
 DECLARATIONS: dict[str, Callable[[], Case]] = {
     **elementwise.DECLARATIONS,
@@ -17,6 +17,7 @@ DECLARATIONS: dict[str, Callable[[], Case]] = {
     **tokens.DECLARATIONS,
     **bayesian.DECLARATIONS,
     **gates.DECLARATIONS,
+    **recurrent.DECLARATIONS,
 }
 
 
