@@ -2,7 +2,7 @@
 
 from torchdropout.study.datasets.dataset import Dataset, Inputs, Task
 from torchdropout.study.datasets.download import fetch
-from torchdropout.study.datasets.idx_sets import VARIABLE
+from torchdropout.study.datasets.folders import VARIABLE
 from torchdropout.study.datasets.loading import NAMES, load, load_inputs
 from torchdropout.study.datasets.prepare import Preparation, fit
 

@@ -38,7 +38,7 @@ def load_inputs(path: Path) -> npt.NDArray[Any]:
     found = _read(path)
     if "inputs" not in found:
         raise StudyError(f"{path}: there must be an array inputs, found {', '.join(sorted(found)) or 'none'}.")
-    return found["inputs"]
+    return _array(found["inputs"])
 
 
 def assemble(name: str, parts: list[Any], task: Task | None) -> Dataset:
@@ -62,7 +62,12 @@ def _inputs(values: Any, where: str) -> Inputs:
 
     if isinstance(values, pd.DataFrame):
         return columns.normalised(values, where)
-    return np.asarray(values)
+    return _array(np.asarray(values))
+
+
+def _array(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Texts as objects, everything else as it is."""
+    return values.astype(object) if values.ndim == 1 and values.dtype.kind in "UT" else values
 
 
 def _column(values: Any, where: str) -> Any:

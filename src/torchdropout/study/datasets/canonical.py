@@ -61,8 +61,8 @@ def sum_of(path: Path) -> str:
         raise StudyError(f"{path}: the file must be readable, found: {error.strerror or error}.") from error
 
 
-def check_sum(name: str, path: Path) -> None:
-    """Raise a `StudyError` if a compressed file of the set is not the published one."""
-    expected, found = SUMS[name][path.name], sum_of(path)
+def check_sum(name: str, path: Path, expected: str) -> None:
+    """Raise a `StudyError` if a file of the set is not the published one, by its sha256."""
+    found = sum_of(path)
     if found != expected:
         raise StudyError(f"{path}: the sha256 of {name}'s file as published must be {expected}, found {found}.")

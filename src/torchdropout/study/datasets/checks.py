@@ -43,8 +43,27 @@ def _value(data: Dataset) -> str:
     return repr(data.classes[data.targets[0]]) if data.classes else f"{data.targets[0]:g}"
 
 
+def is_text(inputs: Inputs) -> bool:
+    """Whether examples are texts: an array of objects (examples,)."""
+    return isinstance(inputs, np.ndarray) and inputs.ndim == 1 and inputs.dtype == object
+
+
+def check_texts(where: str, texts: npt.NDArray[Any]) -> None:
+    """Raise a `StudyError` if there is no text, or one that is empty or something else."""
+    if not len(texts):
+        raise StudyError(f"{where}: there must be at least one text, found none.")
+    for row, text in enumerate(texts, 1):
+        if not isinstance(text, str) or not text.strip():
+            raise StudyError(f"{where}: every input must be a text and not empty, found {text!r:.80} in row {row}.")
+
+
 def _check_part(where: str, data: Dataset, inputs: Inputs, targets: npt.NDArray[Any]) -> None:
-    _check_array(where, inputs) if isinstance(inputs, np.ndarray) else _check_table(where, inputs)
+    if not isinstance(inputs, np.ndarray):
+        _check_table(where, inputs)
+    elif is_text(inputs):
+        check_texts(where, inputs)
+    else:
+        _check_array(where, inputs)
     _check_targets(where, data, targets)
     if len(inputs) != len(targets):
         found = f"{len(inputs):,} inputs and {len(targets):,} targets"
@@ -54,7 +73,7 @@ def _check_part(where: str, data: Dataset, inputs: Inputs, targets: npt.NDArray[
 
 def _check_array(where: str, inputs: npt.NDArray[Any]) -> None:
     if inputs.ndim not in (2, 4):
-        rule = "of shape (examples, numbers) or (examples, channels, height, width)"
+        rule = "of shape (examples, numbers) or (examples, channels, height, width), or texts as objects (examples,)"
         raise StudyError(f"{where}: inputs must be {rule}, found {inputs.shape}.")
     if inputs.dtype.kind not in REAL:
         raise StudyError(f"{where}: inputs must be real numbers, found {inputs.dtype}.")
@@ -97,7 +116,7 @@ def _advice(column: Any) -> str:
     if strange.mean() < 0.5:
         row = int(strange.argmax())
         return f"if it should hold numbers, {column.iloc[row]!r} in row {row + 1} is not one"
-    return "drop it if it is a name or free text"
+    return "drop it if it is a name; if it is free text, read it with --text and --model lstm"
 
 
 def _check_targets(where: str, data: Dataset, targets: npt.NDArray[Any]) -> None:
@@ -124,6 +143,8 @@ def _check_alike(where: str, inputs: Inputs, test: Inputs) -> None:
 
 
 def _form(inputs: Inputs) -> str:
+    if is_text(inputs):
+        return "texts"
     if isinstance(inputs, np.ndarray):
         return f"an array of shape (examples, {', '.join(map(str, inputs.shape[1:]))})"
     kinds = {name: "text" if inputs[name].dtype == object else "numbers" for name in inputs.columns}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from torchdropout.study.datasets import checks
+from torchdropout.study.datasets import checks, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,9 @@ class Dataset:
     Attributes:
         name: What the command line calls it.
         task: `classification` or `regression`.
-        inputs: Unscaled, one of three kinds: images (examples, channels, height, width); numbers (examples, numbers),
-            where NaN is a missing value; or a table whose columns hold numbers or, as text, categories.
+        inputs: Unscaled, one of four kinds: images (examples, channels, height, width); numbers (examples, numbers),
+            where NaN is a missing value; a table whose columns hold numbers or, as text, categories; or texts, strings
+            in an array of objects (examples,).
         targets: Classes from 0 (int64), or numbers (float64).
         classes: The names of the classes; none for regression.
         note: What a reader of the results should know about the set.
@@ -55,8 +56,15 @@ class Dataset:
         object.__setattr__(self, "fingerprint", _fingerprint(self))
 
     @property
+    def is_text(self) -> bool:
+        """Whether examples are texts."""
+        return checks.is_text(self.inputs)
+
+    @property
     def description(self) -> str:
-        """What one example is: "images of 1 × 8 × 8", "13 numbers", "11 numbers and 2 categories"."""
+        """What one example is: "images of 1 × 8 × 8", "13 numbers", "11 numbers and 2 categories", "texts of ..."."""
+        if self.is_text:
+            return f"texts of {_count(round(words.mean_length(self.inputs)), 'word', 'words')} on average"
         if isinstance(self.inputs, np.ndarray):
             sizes = self.inputs.shape[1:]
             return (

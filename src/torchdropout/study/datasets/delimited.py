@@ -22,31 +22,46 @@ from torchdropout.study.errors import StudyError
 if TYPE_CHECKING:
     import pandas as pd
 
-_SEPARATORS = ("\t", ";", ",")
+SEPARATORS = ("\t", ";", ",")
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
 Row = list[str]
 
 
-def read(path: Path, as_text: Collection[str] = ()) -> pd.DataFrame:
+def read(path: Path, as_text: Collection[str] = (), verbatim: Collection[str] = ()) -> pd.DataFrame:
     """The table in a file, as `columns.normalised` has it.
 
     Args:
         path: The file.
         as_text: Names of columns that stay text even if all they hold are numbers.
+        verbatim: Names of columns of free text, in which nothing is missing, "none" and "?" being what they say. Where
+            such a name is all of the first line, it is a column of its own, and commas separate.
 
     Raises:
         StudyError: The file cannot be read, is not UTF-8, or is not a table.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that worker processes need not spend
 
-    rows = _rows(_text(path), path)
+    rows = _rows(_text(path), path, verbatim)
     names = _names(rows[0], path)
     body = rows if _is_data(rows[0]) else rows[1:]
     if not body:
         raise StudyError(f"{path}: there must be rows below the names of the columns, found none.")
     fields = (pd.Series(values, dtype=object) for values in zip(*body, strict=True))
-    return pd.DataFrame({name: _column(one, name in as_text) for name, one in zip(names, fields, strict=True)})
+    named = zip(names, fields, strict=True)
+    return pd.DataFrame({name: one if name in verbatim else _column(one, name in as_text) for name, one in named})
+
+
+def lines(path: Path) -> Row:
+    """The lines of a file.
+
+    Raises:
+        StudyError: The file cannot be read, is not UTF-8, or is empty.
+    """
+    text = _text(path).replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+    if not text:
+        raise StudyError(f"{path}: there must be a line in the file, found it empty.")
+    return text.split("\n")
 
 
 def _text(path: Path) -> str:
@@ -61,9 +76,9 @@ def _text(path: Path) -> str:
         raise StudyError(f"{path}: the text must be UTF-8, found {found}.") from error
 
 
-def _rows(text: str, path: Path) -> list[Row]:
+def _rows(text: str, path: Path, verbatim: Collection[str]) -> list[Row]:
     """All rows, of equal lengths."""
-    numbered = list(_split(text, path))
+    numbered = list(_split(text, path, verbatim))
     if not numbered:
         raise StudyError(f"{path}: there must be a table in the file, found it empty.")
     length = len(numbered[0][1])
@@ -73,17 +88,18 @@ def _rows(text: str, path: Path) -> list[Row]:
     return [row for _, row in numbered]
 
 
-def _split(text: str, path: Path) -> Iterator[tuple[int, Row]]:
+def _split(text: str, path: Path, verbatim: Collection[str]) -> Iterator[tuple[int, Row]]:
     """The rows that are not blank, each with the number of the line it ends in."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    separator = next((mark for mark in _SEPARATORS if len(next(csv.reader([first], delimiter=mark))) > 1), None)
-    if separator is None:
+    separator = next((mark for mark in SEPARATORS if len(next(csv.reader([first], delimiter=mark))) > 1), None)
+    alone = separator is None and first.strip().strip('"') in verbatim
+    if separator is None and not alone:
         yield from ((number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
         return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator or ",", skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            if any(field.strip() for field in row):
+            if any(field.strip() for field in row) or (alone and row):
                 yield reader.line_num, [field.strip() for field in row]
     except csv.Error as error:
         raise StudyError(

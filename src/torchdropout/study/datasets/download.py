@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from torchdropout.study.datasets import canonical
+from torchdropout.study.datasets import canonical, text_sets
 from torchdropout.study.errors import StudyError
 
 _SECONDS = 30
@@ -36,6 +36,8 @@ def fetch(name: str, folder: Path | str, *, address: str | None = None) -> Path:
         StudyError: There is no such set, the folder cannot be written, or a file cannot be had or is not the published
             one.
     """
+    if name in text_sets.SUMS:
+        text_sets.refuse_to_fetch(name, Path(folder))
     if name not in canonical.SUMS:
         raise StudyError(f"fetch: the set must be one of {', '.join(canonical.SUMS)}, got {name!r}.")
     base = canonical.ADDRESSES[name] if address is None else address

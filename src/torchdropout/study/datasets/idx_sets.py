@@ -6,17 +6,15 @@ copies have no published sum.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from torchdropout.study.datasets import canonical, idx
+from torchdropout.study.datasets import canonical, folders, idx
 from torchdropout.study.datasets.dataset import Dataset
 from torchdropout.study.errors import StudyError
 
-VARIABLE = "TORCHDROPOUT_DATA"
 _Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
@@ -30,11 +28,12 @@ def load(name: str, data_dir: Path | None) -> Dataset:
     Raises:
         StudyError: No folder is named, or a file is missing, broken, or not the published one.
     """
-    folder = _folder(name, data_dir)
+    origin = f"`torchdropout data fetch {name}` downloads them"
+    folder = folders.find(name, data_dir, "idx files", origin)
     paths = [_find(folder, file) for file in (*canonical.TRAINING, *canonical.TEST)]
     for path in paths:
         if path.suffix == ".gz":
-            canonical.check_sum(name, path)
+            canonical.check_sum(name, path, canonical.SUMS[name][path.name])
     training, test = _part(*paths[:2]), _part(*paths[2:])
     unchecked = sum(path.suffix != ".gz" for path in paths)
     origin = (
@@ -42,16 +41,6 @@ def load(name: str, data_dir: Path | None) -> Dataset:
     )
     note = f"{origin}. Folds divide the given training split; the given test split is kept apart."
     return Dataset(name, "classification", *training, canonical.CLASSES[name], note, *test)
-
-
-def _folder(name: str, data_dir: Path | None) -> Path:
-    given = data_dir or (Path(value) if (value := os.environ.get(VARIABLE)) else None)
-    if given is None:
-        fetch = f"`torchdropout data fetch {name}` downloads them"
-        raise StudyError(
-            f"compare: data set {name!r} needs a folder of idx files, named by --data-dir or {VARIABLE}; {fetch}."
-        )
-    return given / name if (given / name).is_dir() else given
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from torchdropout.study.datasets import arrays, bundled, canonical, functions, idx_sets, tables
+from torchdropout.study.datasets import arrays, bundled, canonical, functions, idx_sets, tables, text_sets, texts
 from torchdropout.study.datasets.dataset import Dataset, Inputs, Task
+from torchdropout.study.datasets.encoding import Encoding
 from torchdropout.study.datasets.prepare import rows
+from torchdropout.study.datasets.words import Words
 from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
     from torchdropout.study.datasets.prepare import Preparation
 
-NAMES = (*bundled.NAMES, *canonical.SUMS)
+NAMES = (*bundled.NAMES, *canonical.SUMS, *text_sets.SUMS)
 _KINDS = "a .csv, .tsv, .txt, .data, .parquet or .npz file, or a module:function"
 _SUBSET_SEED = 0
 
@@ -26,6 +28,7 @@ def load(
     name: str,
     *,
     target: str | int | None = None,
+    text: str | None = None,
     task: Task | None = None,
     data_dir: Path | None = None,
     max_examples: int | None = None,
@@ -35,41 +38,49 @@ def load(
     Args:
         name: One of `NAMES`; or the path of a .csv, .tsv, .txt, .data, .parquet or .npz file; or `module:function`.
         target: For a table, the name of the target's column or its position: 1 is the first, -1 the last.
+        text: For a table, the name of the column whose texts are the inputs; None where all columns are.
         task: Overrides the task that is guessed from a file's or a function's targets.
-        data_dir: For `mnist` and `fashion-mnist`, the folder of their files or its parent; None for the variable
-            TORCHDROPOUT_DATA.
+        data_dir: For `mnist`, `fashion-mnist`, `banking77` and `clinc150`, the folder of their files or its parent;
+            None for the variable TORCHDROPOUT_DATA.
         max_examples: Keep a random subset of this size, with the proportions of classes; the same at every call. A
             given test split is left whole.
 
     Raises:
         StudyError: There is no such data, or it cannot be used; the message says why.
     """
-    data = _load(name, target, task, data_dir)
+    data = _load(name, target, text, task, data_dir)
     return data if max_examples is None else _subset(data, max_examples)
 
 
-def load_inputs(path: str | Path, preparation: Preparation) -> Inputs:
+def load_inputs(path: str | Path, preparation: Preparation, *, column: str = text_sets.COLUMN) -> Inputs:
     """The inputs in a file of new examples, as `preparation.inputs` takes them.
 
     Args:
-        path: A table with at least the columns of training, or an .npz file with an array `inputs`.
+        path: A table with at least the columns of training, or an .npz file with an array `inputs`. Texts may be the
+            lines of a .txt file too.
         preparation: What was fitted in training.
+        column: The name of the texts' column, where training was on texts.
 
     Raises:
         StudyError: The file cannot be used.
     """
     suffix = Path(path).suffix.lower()
+    if suffix in (arrays.SUFFIX, *tables.SUFFIXES) and isinstance(preparation.encoding, Words):
+        return texts.load_inputs(Path(path), column)
     if suffix == arrays.SUFFIX:
         return arrays.load_inputs(Path(path))
-    if suffix in tables.SUFFIXES:
+    if suffix in tables.SUFFIXES and isinstance(preparation.encoding, Encoding):
         return tables.load_inputs(Path(path), preparation.encoding)
     raise StudyError(f"{path}: new examples must be in a .csv, .tsv, .txt, .data, .parquet or .npz file.")
 
 
-def _load(name: str, target: str | int | None, task: Task | None, data_dir: Path | None) -> Dataset:
+def _load(name: str, target: str | int | None, text: str | None, task: Task | None, data_dir: Path | None) -> Dataset:
     suffix = Path(name).suffix.lower()
     if name not in NAMES and suffix in tables.SUFFIXES:
-        return tables.load(Path(name), target, task)
+        path = Path(name)
+        return tables.load(path, target, task) if text is None else texts.load(path, text, target, task)
+    if text is not None:
+        raise StudyError(f"--text: only a table has a column to choose as the text, the data is {name!r}.")
     if target is not None:
         raise StudyError(f"--target: only a table has a column to choose as the target, the data is {name!r}.")
     if name not in NAMES and suffix == arrays.SUFFIX:
@@ -85,6 +96,8 @@ def _load(name: str, target: str | int | None, task: Task | None, data_dir: Path
 def _known(name: str, data_dir: Path | None) -> Dataset:
     if name in bundled.NAMES:
         return bundled.load(name)
+    if name in text_sets.SUMS:
+        return text_sets.load(name, data_dir)
     if name in NAMES:
         return idx_sets.load(name, data_dir)
     near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.4)

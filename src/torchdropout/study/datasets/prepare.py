@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torchdropout.study.datasets import encoding
+from torchdropout.study.datasets import checks, encoding, words
 from torchdropout.study.datasets.dataset import Dataset, Inputs
 from torchdropout.study.datasets.encoding import Encoding
+from torchdropout.study.datasets.words import Words
 from torchdropout.study.errors import StudyError
 
 
@@ -24,7 +25,8 @@ class Preparation:
     Images are scaled by one mean and one standard deviation of all pixels: by pixel, one that is lit in a single image
     would explode. Numbers are scaled by column, after a missing one has been replaced by its column's median.
     Categories become indicator columns, after a missing one has been replaced by its column's most frequent; a category
-    that the training part does not have is zero in all of them. A column that does not vary is only shifted.
+    that the training part does not have is zero in all of them. A column that does not vary is only shifted. Texts
+    become the numbers of their words.
 
     Attributes:
         shape: Of one prepared example.
@@ -36,17 +38,22 @@ class Preparation:
     """
 
     shape: tuple[int, ...]
-    encoding: Encoding
+    encoding: Encoding | Words
     classification: bool
     target_center: float = 0.0
     target_scale: float = 1.0
     log_target: bool = False
 
+    @property
+    def vocabulary(self) -> int:
+        """How many numbers of words there are; 0 where examples are no texts."""
+        return self.encoding.vocabulary if isinstance(self.encoding, Words) else 0
+
     def inputs(self, raw: Inputs) -> Tensor:
-        """The prepared inputs, float32 of shape (examples, *shape).
+        """The prepared inputs, float32 of shape (examples, *shape); of texts the numbers of their words, int64.
 
         Raises:
-            StudyError: A column is missing or of another kind, or images are of another size.
+            StudyError: A column is missing or of another kind, images are of another size, or a text is empty.
         """
         return self.encoding.apply(raw)
 
@@ -78,7 +85,8 @@ class Preparation:
         """
         try:
             rest = {name: value for name, value in stored.items() if name not in ("shape", "encoding")}
-            return cls(tuple(map(int, stored["shape"])), Encoding.from_json(stored["encoding"]), **rest)
+            fitted = (Words if "words" in stored["encoding"] else Encoding).from_json(stored["encoding"])
+            return cls(tuple(map(int, stored["shape"])), fitted, **rest)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             found = f"{type(error).__name__}: {error}"
             raise StudyError(f"preparation: it must be as `Preparation.to_json` wrote it, found {found}.") from error
@@ -93,9 +101,10 @@ def fit(data: Dataset, part: npt.NDArray[np.int64], *, log_target: bool = False)
         log_target: Whether a regression learns logarithms of its targets.
 
     Raises:
-        StudyError: `log_target` is for a classification, or for targets that are not all positive.
+        StudyError: `log_target` is for a classification, or for targets that are not all positive; or no word of the
+            texts occurs twice.
     """
-    fitted = encoding.fit(rows(data.inputs, part))
+    fitted = _fit_inputs(data, part)
     if log_target:
         _check_positive(data)
     if data.task == "classification":
@@ -103,6 +112,11 @@ def fit(data: Dataset, part: npt.NDArray[np.int64], *, log_target: bool = False)
     targets = np.log(data.targets[part]) if log_target else data.targets[part]
     center, scale = encoding.moments(targets[:, None])
     return Preparation(fitted.shape, fitted, False, float(center[0]), float(scale[0]), log_target)
+
+
+def _fit_inputs(data: Dataset, part: npt.NDArray[np.int64]) -> Encoding | Words:
+    training = rows(data.inputs, part)
+    return words.fit(training, data.name) if checks.is_text(training) else encoding.fit(training)
 
 
 def rows(inputs: Inputs, part: npt.NDArray[np.int64]) -> Inputs:

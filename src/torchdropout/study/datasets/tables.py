@@ -31,7 +31,7 @@ def load(path: Path, target: str | int | None, task: Task | None) -> Dataset:
         StudyError: The file or the target cannot be used.
     """
     table = read(path)
-    name = _target(table, target, path)
+    name = target_of(table, target, path)
     found = targets.read(table[name], task, f"{path}: target {name!r}")
     note = f"Target {name!r}. {found.note} It has no given test split."
     return Dataset(str(path), found.task, table.drop(columns=name), found.values, found.classes, note)
@@ -43,19 +43,19 @@ def load_inputs(path: Path, encoding: Encoding) -> pd.DataFrame:
     wanted = [*encoding.columns, *categories]
     table = read(path, categories)
     if absent := [name for name in wanted if name not in table.columns]:
-        found = _listed(table)
+        found = listed(table)
         raise StudyError(f"{path}: there must be a column {absent[0]!r}, as in training, found {found}.")
     return table
 
 
-def read(path: Path, as_text: Collection[str] = ()) -> pd.DataFrame:
-    """The table in a file, its columns held as float64 or as text.
+def read(path: Path, as_text: Collection[str] = (), verbatim: Collection[str] = ()) -> pd.DataFrame:
+    """The table in a file, its columns held as float64 or as text; see `delimited.read`.
 
     Raises:
         StudyError: The file cannot be read as what its name says.
     """
     if path.suffix.lower() != PARQUET:
-        return delimited.read(path, as_text)
+        return delimited.read(path, as_text, verbatim)
     return columns.normalised(_parquet(path), str(path))
 
 
@@ -82,16 +82,21 @@ def _parsed(stream: BinaryIO, path: Path) -> pd.DataFrame:
         raise StudyError(f"{path}: it must be an intact Parquet file, found: {found}.") from error
 
 
-def _target(table: pd.DataFrame, target: str | int | None, path: Path) -> str:
+def target_of(table: pd.DataFrame, target: str | int | None, path: Path) -> str:
+    """The name of the target's column.
+
+    Raises:
+        StudyError: None was named, or there is none of that name or at that position.
+    """
     if target is None:
-        raise StudyError(f"--target: it must name the column to predict, {path} has {_listed(table)}.")
+        raise StudyError(f"--target: it must name the column to predict, {path} has {listed(table)}.")
     names = [str(name) for name in table.columns]
     if target in names:
         return str(target)
     position = _position(target)
     if position is None or not 1 <= abs(position) <= len(names):
         hint = " (its first line holds a number, so it does not name them)" if names[0] == "column1" else ""
-        raise StudyError(f"--target: {path} has no column {target!r}, it has {_listed(table)}{hint}.")
+        raise StudyError(f"--target: {path} has no column {target!r}, it has {listed(table)}{hint}.")
     return names[position - 1 if position > 0 else position]
 
 
@@ -102,7 +107,7 @@ def _position(target: str | int) -> int | None:
         return None
 
 
-def _listed(table: pd.DataFrame) -> str:
+def listed(table: pd.DataFrame) -> str:
     """The names of the columns, at most twenty of them."""
     names = [repr(name) for name in table.columns]
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
