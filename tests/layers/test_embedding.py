@@ -194,12 +194,26 @@ def test_training_without_noise_is_the_plain_one_and_with_noise_is_not():
             ValueError,
             "embedding_dropout: `weight` must have shape (V, D), got (3,).",
         ),
+        (
+            lambda: td.EmbeddingDropout(table(), per="sequence", sequence_dim=2)(torch.zeros(2, 3).long()),
+            ValueError,
+            "EmbeddingDropout: `sequence_dim` must be an axis of the input (2, 3), got 2.",
+        ),
     ],
 )
 def test_errors(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_a_sequences_draw_is_the_same_in_both_layouts_and_padding_changes_no_real_one():
+    words, key = torch.randint(0, 7, (4, 9)), td.key(3)
+    layers = [td.EmbeddingDropout(ones(7), 0.5, per="sequence", sequence_dim=dim) for dim in (1, 0)]
+    y = layers[0](words, key=key)
+    assert torch.equal(layers[1](words.T, key=key).transpose(0, 1), y)
+    padded = torch.cat([words, torch.zeros(4, 3, dtype=torch.int64)], 1)
+    assert torch.equal(layers[0](padded, key=key)[:, :9], y)
 
 
 @pytest.mark.parametrize("p", [0.25, 0.5])

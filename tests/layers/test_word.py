@@ -110,6 +110,11 @@ def test_compile_vmap_and_copies():
             ValueError,
             "word_dropout: `p` must be in [0, 1], got 2.",
         ),
+        (
+            lambda: td.WordDropout(token=0, sequence_dim=-3)(torch.zeros(2, 3).long()),
+            ValueError,
+            "WordDropout: `sequence_dim` must be an axis of the input (2, 3), got -3.",
+        ),
     ],
 )
 def test_errors(call, error, message):
@@ -126,3 +131,12 @@ def test_either_layout_replaces_single_tokens(layout):
     replaced = replaced if layout == "NT" else replaced.T
     assert ((replaced.mean(0) - 0.5).abs() < 5 * 0.5 / 2000**0.5).all()
     assert ((torch.cov(replaced.T) - 0.25 * torch.eye(10, dtype=torch.float64)).abs() < 5 * 0.25 / 2000**0.5).all()
+
+
+def test_the_same_tokens_are_replaced_in_both_layouts_and_padding_changes_no_real_one():
+    tokens, key = torch.arange(2, 38).view(4, 9), td.key(0)
+    y = td.WordDropout(0.5, token=1)(tokens, key=key)
+    assert 5 < (y == 1).sum() < 31
+    assert torch.equal(td.WordDropout(0.5, token=1, sequence_dim=0)(tokens.T, key=key).T, y)
+    padded = torch.cat([tokens, torch.zeros(4, 3, dtype=torch.int64)], 1)
+    assert torch.equal(td.WordDropout(0.5, token=1, keep=(0,))(padded, key=key), torch.cat([y, padded[:, 9:]], 1))

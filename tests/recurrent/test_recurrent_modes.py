@@ -1,10 +1,12 @@
 """Faults, extreme rates and sizes, dtypes, and what transforms a layer."""
 
 import copy
+import os
 import pickle
 
 import pytest
 import torch
+from torch.multiprocessing import get_context
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
@@ -18,12 +20,16 @@ LSTM_KINDS = {
     "update": td.UpdateDropout(0.5),
     "update-sequence": td.UpdateDropout(0.5, per="sequence"),
     "zoneout": td.Zoneout(cell=0.5, hidden=0.25),
+    "zoneout-hidden": td.Zoneout(hidden=0.25),
     "weights": td.WeightDrop(0.5),
     "between": (),
 }
 CASES = [("LSTM", kind) for kind in LSTM_KINDS]
-CASES += [("GRU", kind) for kind in ("variational", "tied", "update", "update-sequence", "weights", "between")]
-CASES += [("RNN", kind) for kind in ("variational", "tied", "weights", "between")]
+CASES += [
+    ("GRU", kind)
+    for kind in ("variational", "tied", "update", "update-sequence", "zoneout-hidden", "weights", "between")
+]
+CASES += [("RNN", kind) for kind in ("variational", "tied", "zoneout-hidden", "weights", "between")]
 each = pytest.mark.parametrize(("name", "kind"), CASES)
 
 
@@ -215,3 +221,25 @@ def test_a_whole_graph_where_dynamo_is_told_to_take_recurrent_layers(name):
         x = torch.randn(3, 2, 3)
         torch.testing.assert_close(compiled(x, td.key(0)), layer(x, key=td.key(0))[0])
         assert not torch.equal(compiled(x, td.key(1)), compiled(x, td.key(0)))
+
+
+def outputs_of(layer, x, queue):
+    torch.set_num_threads(1)
+    queue.put(layer(x, key=td.key(0))[0].detach().numpy())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_a_forked_worker_has_the_same_numbers(name):
+    """The parent has run the kernels on threads of its own before."""
+    layer, x = make(name, "variational"), torch.randn(5, 40, 3)
+    y = layer(x, key=td.key(0))[0].detach()
+    context = get_context("fork")
+    queue = context.SimpleQueue()
+    worker = context.Process(target=outputs_of, args=(layer, x, queue))
+    worker.start()
+    found = torch.from_numpy(queue.get())
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert torch.equal(found, y)

@@ -1,5 +1,6 @@
 """Every kind, cell and direction against a plain loop in float64 with the same masks: values and all gradients."""
 
+import copy
 import itertools
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from plain import plain, run_packed
 
 import torchdropout as td
+from torchdropout import ops
 from torchdropout.recurrent import sequence
 from torchdropout.recurrent.sequence import StepMasks
 
@@ -86,6 +88,27 @@ def test_a_layer_is_the_plain_loop(name, kind, bidirectional, training):
     layer = make(name, KINDS[kind], bidirectional=bidirectional).train(training)
     both(layer, [4, 4, 4])
     both(layer, [2, 5, 1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_the_kernel_of_float32_has_the_loops_masks_and_numbers(name, kind, training, monkeypatch):
+    wide = make(name, KINDS[kind], num_layers=2, bidirectional=True, dropout=0.25).train(training)
+    narrow = copy.deepcopy(wide).float()
+    xs, state = data([2, 5, 1], wide)
+    served = []
+    for cell in ("lstm", "gru", "rnn"):
+        own = getattr(ops, cell)
+        monkeypatch.setattr(ops, cell, lambda *a, own=own, **k: (served.append(1), own(*a, **k))[1])
+    results = []
+    for layer, dtype in ((wide, D), (narrow, torch.float32)):
+        hx = tuple(s.detach().to(dtype) for s in flat(state))
+        y, end = run_packed(layer, [x.to(dtype) for x in xs], td.key(5), hx if len(hx) > 1 else hx[0])
+        loss = sum(v.square().sum() for v in (*y, *flat(end)))
+        results.append([*y, *flat(end), *torch.autograd.grad(loss, list(layer.parameters()))])
+    assert len(served) == (4 if training or any(k.live(False) for k in wide.recurrent) else 0)
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("locked", [False, True])

@@ -66,6 +66,15 @@ def check_numbers(owner: str, words: Tensor) -> None:
         raise TypeError(f"{owner}: the input must be an integer tensor, got {words.dtype}.")
 
 
+def occurrences(owner: str, words: Tensor, p: float | Tensor, dim: int, key: Tensor | None, like: Tensor) -> Tensor:
+    """A mask for each occurrence; elements count in the order of time first, however the sequences lie."""
+    if words.dim() == 0:
+        return bernoulli((), p, key, like)
+    if not -words.dim() <= dim < words.dim():
+        raise ValueError(f"{owner}: `sequence_dim` must be an axis of the input {tuple(words.shape)}, got {dim}.")
+    return bernoulli(words.movedim(dim, 0).shape, p, key, like).movedim(0, dim)
+
+
 def apply(
     vectors: Tensor, words: Tensor, size: int, p: float | Tensor, per: Per, dim: int, key: Tensor | None
 ) -> Tensor:
@@ -76,7 +85,7 @@ def apply(
         mask = bernoulli((size,), p, key, vectors)[words]
     else:
         places = _first_occurrences(words.movedim(dim, -1)).movedim(-1, dim)
-        mask = bernoulli(words.shape, p, key, vectors).gather(dim, places)
+        mask = occurrences("EmbeddingDropout", words, p, dim, key, vectors).gather(dim, places)
     y = vectors * mask.unsqueeze(-1).to(vectors.dtype)
     if not isinstance(p, Tensor) and p == 1:
         return y
@@ -115,7 +124,7 @@ class EmbeddingDropout(Rate, nn.Module):
         `(*)` integers to `(*, D)`.
 
     Raises:
-        ValueError: `p` is outside [0, 1], or `per` is unknown.
+        ValueError: `p` is outside [0, 1], `per` is unknown, or the input has no axis `sequence_dim`.
         TypeError: `embedding` is no `torch.nn.Embedding`, or the input no tensor of integers.
 
     Example:

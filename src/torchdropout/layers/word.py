@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from torchdropout.layers._checks import check_probability
-from torchdropout.layers._noise import bernoulli
 from torchdropout.layers._rate import RateModule
-from torchdropout.layers.embedding import check_numbers
+from torchdropout.layers.embedding import check_numbers, occurrences
 
 
 def word_dropout(
@@ -20,6 +19,7 @@ def word_dropout(
     *,
     token: int,
     keep: Sequence[int] = (),
+    sequence_dim: int = -1,
     key: Tensor | None = None,
 ) -> Tensor:
     """Replace each token with probability `p`; see `torchdropout.WordDropout`.
@@ -32,10 +32,12 @@ def word_dropout(
         training: Whether to replace.
         token: The number that takes their place.
         keep: Numbers that are never replaced, as those of padding or of a sequence's beginning.
+        sequence_dim: The axis along which a sequence lies: -1 for `(N, T)`, 0 for `(T, N)`. The same key replaces the
+            same tokens in both layouts.
         key: Whose noise to use; None draws one.
 
     Raises:
-        ValueError: `p` is outside [0, 1].
+        ValueError: `p` is outside [0, 1], or the input has no axis `sequence_dim`.
         TypeError: `input` is no tensor of integers, or `token` or one of `keep` no integer.
 
     Example:
@@ -45,7 +47,7 @@ def word_dropout(
     """
     check_probability("word_dropout", p)
     _check_tokens("word_dropout", token, keep)
-    return apply("word_dropout", input, p, training, token, keep, key)
+    return apply("word_dropout", input, p, training, token, keep, sequence_dim, key)
 
 
 def _check_tokens(owner: str, token: int, keep: Sequence[int]) -> None:
@@ -62,13 +64,14 @@ def apply(
     noisy: bool,
     token: int,
     keep: Sequence[int],
+    dim: int,
     key: Tensor | None,
 ) -> Tensor:
     """The method, its arguments checked."""
     check_numbers(owner, tokens)
     if not noisy or (not isinstance(p, Tensor) and p == 0):
         return tokens
-    replaced = bernoulli(tokens.shape, p, key, tokens) == 0
+    replaced = occurrences(owner, tokens, p, dim, key, tokens) == 0
     for number in keep:
         replaced = replaced & (tokens != number)
     return torch.where(replaced, token, tokens).to(tokens.dtype)
@@ -88,12 +91,14 @@ class WordDropout(RateModule):
         p: The probability of replacing a token.
         token: The number that takes their place: that of the unknown word.
         keep: Numbers that are never replaced, as those of padding or of a sequence's beginning.
+        sequence_dim: The axis along which a sequence lies: -1 for `(N, T)`, 0 for `(T, N)`. The same key replaces the
+            same tokens in both layouts.
 
     Shape:
         Any shape of integers; the output has the input's shape and dtype.
 
     Raises:
-        ValueError: `p` is outside [0, 1].
+        ValueError: `p` is outside [0, 1], or the input has no axis `sequence_dim`.
         TypeError: The input is no tensor of integers, or `token` or one of `keep` no integer.
 
     Example:
@@ -109,16 +114,18 @@ class WordDropout(RateModule):
     Deviation: the second paper leaves a token out of the average of word vectors instead of replacing it.
     """
 
-    def __init__(self, p: float = 0.1, *, token: int, keep: Sequence[int] = ()) -> None:
+    def __init__(self, p: float = 0.1, *, token: int, keep: Sequence[int] = (), sequence_dim: int = -1) -> None:
         super().__init__(p)
         _check_tokens("WordDropout", token, keep)
         self.token = token
         self.keep = tuple(keep)
+        self.sequence_dim = sequence_dim
 
     def forward(self, input: Tensor, *, key: Tensor | None = None) -> Tensor:  # noqa: A002
         """Noisy in training, the identity in eval."""
-        return apply("WordDropout", input, self._rate(), self.training, self.token, self.keep, key)
+        rule = self.token, self.keep, self.sequence_dim
+        return apply("WordDropout", input, self._rate(), self.training, *rule, key)
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
-        return f"p={self.p}, token={self.token}, keep={self.keep}"
+        return f"p={self.p}, token={self.token}, keep={self.keep}, sequence_dim={self.sequence_dim}"
