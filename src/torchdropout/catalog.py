@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 # Where methods go in a network, and which built-in models have such a place.
 PLACES: dict[str, tuple[str, ...]] = {
-    "activations": ("linear", "mlp", "cnn", "transformer"),
+    "activations": ("linear", "mlp", "cnn", "transformer", "lstm"),
     "inputs": ("linear", "mlp", "cnn", "transformer"),
-    "weights": ("linear", "mlp", "cnn", "transformer"),
+    "weights": ("linear", "mlp", "cnn", "transformer", "lstm"),
     "hidden weights": ("mlp", "cnn", "transformer"),
     "kernels": ("cnn", "transformer"),
     "maps": ("cnn",),
@@ -17,8 +17,9 @@ PLACES: dict[str, tuple[str, ...]] = {
     "branches": ("transformer",),
     "layers": ("transformer",),
     "patches": ("transformer",),
-    "sequences": ("transformer",),
-    "recurrent": (),
+    "sequences": ("transformer", "lstm"),
+    "recurrent": ("lstm",),
+    "words": ("lstm",),
 }
 
 
@@ -302,13 +303,13 @@ METHODS: tuple[Method, ...] = (
         noise="Bernoulli / keep", shared="occurrences of a word", target="word vectors", test_time="identity",
         reference="Gal, Ghahramani. A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. "
         "NIPS 2016, arXiv:1512.05287",
-        input_shape=(32, 20), default=0.1,
+        input_shape=(32, 20), default=0.1, place="words",
     ),
     Method(
         "word-dropout", "Word dropout", "WordDropout", "word_dropout",
         noise="Bernoulli", shared="nothing", target="token numbers", test_time="identity",
         reference="Bowman et al. Generating Sentences from a Continuous Space. CoNLL 2016, arXiv:1511.06349",
-        input_shape=(32, 20), default=0.1,
+        input_shape=(32, 20), default=0.1, place="words",
     ),
     Method(
         "variational-rnn", "Variational RNN dropout", "Variational", "",

@@ -24,7 +24,7 @@ BAD = {
     "batch_size": (0, "`batch_size` must be at least 1, got 0"),
     "jobs": (0, "`jobs` must be at least 1, got 0"),
     "lr": (0.0, r"`lr` must be a positive, finite number, got 0\.0"),
-    "model": ("rnn", "`model` must be one of linear, mlp, cnn, transformer, module:factory, got 'rnn'"),
+    "model": ("rnn", "`model` must be one of linear, mlp, cnn, transformer, lstm, module:factory, got 'rnn'"),
     "methods": ((), "`methods` must name at least one method"),
 }
 

@@ -15,18 +15,33 @@ from torchdropout.study.models import build, check
 from torchdropout.study.placement import Placement, divergence
 
 IMAGE = (1, 8, 8)
+WORDS, VOCABULARY = (12,), 40
 EVERY = [(row.name, model) for row in catalog.METHODS for model in row.models]
 
 
-def made(method, model="mlp", seed=3, shape=IMAGE, **settings):
+def made(method, model="mlp", seed=3, shape=None, **settings):
     torch.manual_seed(seed)
+    shape, vocabulary = (WORDS, VOCABULARY) if model == "lstm" else (shape or IMAGE, 0)
     strength = None if method == "none" or not catalog.get(method).argument else catalog.get(method).default
-    return build(CompareConfig(model=model, **settings), shape, 10, Placed(method, strength))
+    return build(CompareConfig(model=model, **settings), shape, 10, Placed(method, strength), vocabulary=vocabulary)
+
+
+def examples(model, count):
+    return torch.randint(1, VOCABULARY, (count, *WORDS)) if model == "lstm" else torch.rand(count, *IMAGE)
 
 
 def values(model):
     """The initial values that a network shares with the plain one, whatever wraps its layers."""
-    return {name.replace(".layer.", "."): value for name, value in model.state_dict().items()}
+    wrapped = (".layer.", "embedding.embedding.")
+    return {
+        name.replace(wrapped[0], ".").replace(wrapped[1], "embedding."): v for name, v in model.state_dict().items()
+    }
+
+
+def parts(network):
+    """Its layers, and the kinds that are given to recurrent ones."""
+    layers = list(network.modules())
+    return [*layers, *(kind for layer in layers for kind in getattr(layer, "recurrent", ()))]
 
 
 @pytest.mark.parametrize(("method", "model"), EVERY)
@@ -35,16 +50,17 @@ def test_the_method_is_in_the_network_and_initial_values_are_the_plain_networks(
     kind = getattr(td, catalog.get(method).layer)
     if method == "drop-key":
         kind = td.DropKeyMultiheadAttention
-    assert any(isinstance(module, kind) for module in network.modules())
+    assert any(isinstance(part, kind) for part in parts(network))
     found = values(network)
     for name, value in values(plain).items():
         assert torch.equal(found[name], value), name
-    check(network, CompareConfig(model=model), IMAGE, 10)
+    text = model == "lstm"
+    check(network, CompareConfig(model=model), WORDS if text else IMAGE, 10, vocabulary=VOCABULARY if text else 0)
 
 
 @pytest.mark.parametrize(("method", "model"), EVERY)
 def test_the_method_makes_noise_in_training_only(method, model):
-    network, x = made(method, model), torch.rand(6, *IMAGE)
+    network, x = made(method, model), examples(model, 6)
     torch.manual_seed(0)
     one, other = network.train()(x), network(x)
     assert one.shape == (6, 10)
@@ -59,7 +75,7 @@ def test_the_method_makes_noise_in_training_only(method, model):
 
 @pytest.mark.parametrize(("method", "model"), EVERY)
 def test_every_parameter_is_trained(method, model):
-    network, x = made(method, model).train(), torch.rand(16, *IMAGE)
+    network, x = made(method, model).train(), examples(model, 16)
     total = sum(network(x).square().mean() for _ in range(4))
     kl = divergence(network)
     (total if kl is None else total + kl / 100).backward()

@@ -51,6 +51,7 @@ def compare(
     ] = _DEFAULT.data,
     *,
     target: Annotated[str, typer.Option(help="The column to predict, for a table: its name, or its number.")] = "",
+    text: Annotated[str, typer.Option(help="The column of text to read, for a table.", show_default="no text")] = "",
     task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}.", show_default="as the targets are")] = "",
     log_target: Annotated[bool, typer.Option("--log-target", help="Learn the logarithm of the target.")] = False,
     max_examples: Annotated[int, typer.Option(help="Training examples to keep.", show_default="all")] = 0,
@@ -77,7 +78,7 @@ def compare(
     device: Annotated[str, typer.Option(help="Where to train.")] = _DEFAULT.device,
     jobs: Annotated[int, typer.Option(help="Processes that train.", show_default="one per core")] = 0,
     data_dir: Annotated[
-        Path | None, typer.Option(help="The folder of idx files, or its parent.", show_default=f"${VARIABLE}")
+        Path | None, typer.Option(help="The folder of a known set's files, or its parent.", show_default=f"${VARIABLE}")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="runs/DATA-TIME")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
@@ -115,7 +116,10 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder that `compare` 
 @app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.")],
-    data: Annotated[Path, typer.Argument(help="New examples: a table with the same columns, or an npz with `inputs`.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="New examples: a table with the same columns, an npz with `inputs`, or a text a line."),
+    ],
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="print")] = None,
 ) -> None:
     """Predict DATA with the best model of a comparison; write CSV."""

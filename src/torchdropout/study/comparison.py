@@ -97,10 +97,12 @@ def _prepare(config: CompareConfig) -> _Prepared:
     data = datasets.load(
         config.data,
         target=config.target,
+        text=config.text,
         task=config.task,
         data_dir=config.data_dir,
         max_examples=config.max_examples,
     )
+    models.check_reads(config, data)
     protocol.judge(config, data)
     material = Material(config, data, protocol.divide(config, data))
     compared = conditions.fitting(named, config, data)
@@ -111,12 +113,12 @@ def _prepare(config: CompareConfig) -> _Prepared:
 def _check_model(material: Material, compared: tuple[Condition, ...]) -> None:
     config, data = material.config, material.data
     preparation = fit_preparation(data, material.folds[0, 0].train, log_target=config.log_target)
-    outputs = len(data.classes) or 1
+    outputs, vocabulary = len(data.classes) or 1, preparation.vocabulary
     for condition in compared:
         for placed in condition.placed:
             with torch.random.fork_rng(devices=[]), _refusals(condition):
-                model = models.build(config, preparation.shape, outputs, placed)
-                models.check(model, config, preparation.shape, outputs)
+                model = models.build(config, preparation.shape, outputs, placed, vocabulary=vocabulary)
+                models.check(model, config, preparation.shape, outputs, vocabulary=vocabulary)
 
 
 @contextmanager

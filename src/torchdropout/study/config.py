@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torchdropout.study.errors import StudyError
 
-MODELS = ("linear", "mlp", "cnn", "transformer")
+MODELS = ("linear", "mlp", "cnn", "transformer", "lstm")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 AUTOCAST = ("none", "bfloat16", "float16")
@@ -29,10 +29,12 @@ class CompareConfig:
     Attributes:
         data: A data set's name, a file (`.csv`, `.tsv`, `.txt`, `.parquet`, `.npz`), or `module:function`.
         target: The column to predict, for a table.
+        text: The column of text to read instead of all others, for a table.
         task: `classification` or `regression`; None to tell from the targets.
         log_target: Whether to learn the logarithm of a regression's target; errors stay in the target's own units.
         max_examples: Keep only so many training examples, a stratified random part; None for all.
-        model: The network that every method is placed in: `linear`, `mlp`, `cnn` or `module:factory`.
+        model: The network that every method is placed in: `linear`, `mlp`, `cnn`, `transformer`,
+            `lstm` (which alone reads text) or `module:factory`.
         widths: The hidden layers of the `mlp`.
         methods: Names from the catalogue, and `none` for the plain network; `all` for every one that fits the model.
         p: Drop probabilities for each method that takes one, the best of them chosen on an inner validation part of
@@ -52,12 +54,13 @@ class CompareConfig:
         autocast: The lower precision of the training steps: `none`, `bfloat16` or `float16`.
         device: Where to train.
         jobs: Worker processes; None for one per available core, 1 for none but this one.
-        data_dir: The folder of idx files, or the one that holds it; None for the variable TORCHDROPOUT_DATA.
+        data_dir: The folder of a known set's files, or the one that holds it; None for the variable TORCHDROPOUT_DATA.
         out: The folder to write; None for `runs/<data>-<time>`.
     """
 
     data: str = "digits"
     target: str | None = None
+    text: str | None = None
     task: Literal["classification", "regression"] | None = None
     log_target: bool = False
     max_examples: int | None = None

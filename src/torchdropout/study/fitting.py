@@ -118,8 +118,9 @@ class Job:
         data = self.data
         preparation = prepare.fit(data, part, log_target=self.config.log_target)
         torch.manual_seed(self.state.parameters)
-        model = build(self.config, preparation.shape, len(data.classes) or 1, placed).to(self.config.device)
-        return Network(model, preparation, data.task, self.config.device)
+        outputs, vocabulary = len(data.classes) or 1, preparation.vocabulary
+        model = build(self.config, preparation.shape, outputs, placed, vocabulary=vocabulary)
+        return Network(model.to(self.config.device), preparation, data.task, self.config.device)
 
     def _watched(self) -> list[tuple[str, Indices]]:
         inner = [] if self.config.patience is None else [("inner", self.fold.inner_val)]

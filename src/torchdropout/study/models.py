@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from torchdropout.study.conditions import Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.errors import StudyError
+from torchdropout.study.lstm import TextLSTM
 from torchdropout.study.named import importable, raised, resolve
 from torchdropout.study.placement import Placement
 from torchdropout.study.transformer import Transformer
 
+if TYPE_CHECKING:
+    from torchdropout.study.datasets import Dataset
+
 MAPS = (16, 32)
 DENSE = 128
+TEXT = "lstm"  # the one model that reads texts
 
 Shape = tuple[int, ...]
 Parts = list[tuple[str, nn.Module]]
 
 
-def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed) -> nn.Module:
+def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, vocabulary: int = 0) -> nn.Module:
     """The network of a comparison with one method placed in it.
 
     Layers are named, and noise is made without touching the random state, so the same state gives the same initial
@@ -31,10 +39,12 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed) -> 
     Args:
         config: Which model; `module:factory` names a function `factory(shape, outputs, noise)` that returns a network,
             whose argument `noise` makes a layer for a site: `noise("input")`, `noise("conv")` or `noise("dense")`, and
-            the layers that a method may replace: `noise.linear(ins, outs)`, `noise.conv(...)`, `noise.pool(2)`.
+            the layers that a method may replace: `noise.linear(ins, outs)`, `noise.conv(...)`, `noise.pool(2)`,
+            `noise.lstm(ins, outs)`.
         shape: The shape of one example.
         outputs: The number of classes, or 1.
         placed: The method at its strength.
+        vocabulary: How many numbers of words there are, where examples are texts.
 
     Raises:
         StudyError: The examples do not fit the model, the factory fails, or the method has no place in the network.
@@ -42,6 +52,8 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed) -> 
     place = Placement(placed)
     if config.model == "transformer":
         model = _transformer(shape, outputs, place)
+    elif config.model == TEXT:
+        model = TextLSTM(vocabulary, outputs, place)
     elif config.model in _PARTS:
         model = _sequential(_PARTS[config.model](shape, outputs, place, config))
     else:
@@ -51,7 +63,26 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed) -> 
     return model
 
 
-def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int) -> None:
+def check_reads(config: CompareConfig, data: Dataset) -> None:
+    """Raise a `StudyError` where a model that reads text is given something else, or another one text."""
+    if data.is_text and config.model != TEXT:
+        raise StudyError(
+            f"compare: model {config.model!r} cannot read text, which {data.name} is: only model {TEXT!r} does."
+        )
+    if config.model == TEXT and not data.is_text:
+        raise StudyError(f"compare: model {TEXT!r} reads text, got {data.description}{_hint(data)}.")
+
+
+def _hint(data: Dataset) -> str:
+    """Which column may be meant, in a table."""
+    if isinstance(data.inputs, np.ndarray):
+        return ""
+    table = data.inputs
+    names = [name for name in table if table[name].dtype == object and table[name].nunique() * 2 > len(table)]
+    return f"; --text {shlex.quote(names[0])} would read that column" if names else "; --text names a column of text"
+
+
+def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int, *, vocabulary: int = 0) -> None:
     """Run two examples of zeros through a network, on the device of the study.
 
     Raises:
@@ -60,7 +91,8 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int) -
     name, model = config.model, _moved(model.eval(), config.device)
     try:
         with torch.no_grad():
-            y = model(torch.zeros(2, *shape, device=config.device))
+            dtype = torch.int64 if vocabulary else torch.float32
+            y = model(torch.zeros(2, *shape, device=config.device, dtype=dtype))
             y = y.cpu() if isinstance(y, Tensor) else y
     except Exception as error:
         raise StudyError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import torchdropout
 from torchdropout import catalog
+from torchdropout.recurrent import kinds
 from torchdropout.study.conditions import PLAIN, SITES, Placed
 from torchdropout.study.errors import StudyError
 
@@ -99,9 +100,34 @@ class Placement:
         layer.load_state_dict(plain.state_dict())
         return layer
 
-    def of(self, place: str, **options: Any) -> nn.Module | None:
-        """The method's layer if that is its place, else None."""
-        return self._made(**options, **self._strength("dense")) if self._is(place) else None
+    def words(self, unknown: int, padding: int) -> nn.Module:
+        """What replaces numbers of words by that of the unknown one."""
+        if self.placed.method != "word-dropout":
+            return nn.Identity()
+        return self._made(token=unknown, keep=(padding,), **self._strength("dense"))
+
+    def embedding(self, words: int, features: int, padding: int) -> nn.Module:
+        """A table of words' vectors."""
+        plain = nn.Embedding(words, features, padding_idx=padding)
+        if self.placed.method != "embedding-dropout":
+            return plain
+        return self._made(plain, **self._strength("dense"))
+
+    def lstm(self, ins: int, outs: int) -> nn.Module:
+        """An LSTM of `(N, T, ins)`, in the direction of the text."""
+        plain = nn.LSTM(ins, outs, batch_first=True)
+        if not self._is("recurrent"):
+            return plain
+        self.acted = True
+        kind = kinds.of_strength(self._class(), self.placed.strength or 0.0)
+        with torch.random.fork_rng(devices=[]):
+            layer = torchdropout.LSTM(ins, outs, batch_first=True, recurrent=kind)
+        layer.load_state_dict(plain.state_dict())
+        return layer
+
+    def of(self, place: str, site: str = "dense", **options: Any) -> nn.Module | None:
+        """The method's layer, at its strength at a site, if that is its place, else None."""
+        return self._made(**options, **self._strength(site)) if self._is(place) else None
 
     def _is(self, place: str) -> bool:
         return self.row is not None and self.row.place == place

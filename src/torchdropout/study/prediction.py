@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from torchdropout.study import refit
-from torchdropout.study.datasets import load_inputs
+from torchdropout.study.datasets import TEXT_COLUMN, load_inputs
 
 
 def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
@@ -16,7 +16,8 @@ def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
     Args:
         folder: What `compare` wrote.
         path: A table with the columns of the training data (a target among them is not looked at), or an `.npz` file
-            with an array `inputs`.
+            with an array `inputs`. For a model of texts a table with their column (`text`, unless it was chosen), or a
+            .txt file with a text in each line.
 
     Returns:
         A row per example: `prediction`, and for a classification the probability of every class.
@@ -25,7 +26,7 @@ def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
         StudyError: The folder holds no model, or the file's examples do not fit it.
     """
     network, about = refit.load(Path(folder))
-    inputs = load_inputs(path, network.preparation)
+    inputs = load_inputs(path, network.preparation, column=about["config"].get("text") or TEXT_COLUMN)
     y = network.outputs(network.preparation.inputs(inputs))
     if network.task == "regression":
         return pd.DataFrame({"prediction": network.preparation.in_units(y).numpy()})

@@ -75,7 +75,8 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     try:
         config, placed = from_settings(about["config"]), Placed(about["method"], about["strength"])
         preparation = Preparation.from_json(about["preparation"])
-        model = build(config, preparation.shape, len(about["classes"]) or 1, placed)
+        outputs, vocabulary = len(about["classes"]) or 1, preparation.vocabulary
+        model = build(config, preparation.shape, outputs, placed, vocabulary=vocabulary)
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"

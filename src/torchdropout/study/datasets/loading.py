@@ -19,6 +19,7 @@ from torchdropout.study.errors import StudyError
 if TYPE_CHECKING:
     from torchdropout.study.datasets.prepare import Preparation
 
+TEXT_COLUMN = text_sets.COLUMN
 NAMES = (*bundled.NAMES, *canonical.SUMS, *text_sets.SUMS)
 _KINDS = "a .csv, .tsv, .txt, .data, .parquet or .npz file, or a module:function"
 _SUBSET_SEED = 0
@@ -52,7 +53,7 @@ def load(
     return data if max_examples is None else _subset(data, max_examples)
 
 
-def load_inputs(path: str | Path, preparation: Preparation, *, column: str = text_sets.COLUMN) -> Inputs:
+def load_inputs(path: str | Path, preparation: Preparation, *, column: str = TEXT_COLUMN) -> Inputs:
     """The inputs in a file of new examples, as `preparation.inputs` takes them.
 
     Args:
