@@ -84,8 +84,8 @@ def apply(
     if per == "batch" or words.dim() == 0:
         mask = bernoulli((size,), p, key, vectors)[words]
     else:
-        places = _first_occurrences(words.movedim(dim, -1)).movedim(-1, dim)
-        mask = occurrences("EmbeddingDropout", words, p, dim, key, vectors).gather(dim, places)
+        mask = occurrences("EmbeddingDropout", words, p, dim, key, vectors)
+        mask = mask.gather(dim, _first_occurrences(words.movedim(dim, -1)).movedim(-1, dim))
     y = vectors * mask.unsqueeze(-1).to(vectors.dtype)
     if not isinstance(p, Tensor) and p == 1:
         return y
