@@ -35,7 +35,7 @@ def read(path: Path, as_text: Collection[str] = (), verbatim: Collection[str] = 
         path: The file.
         as_text: Names of columns that stay text even if all they hold are numbers.
         verbatim: Names of columns of free text, in which nothing is missing, "none" and "?" being what they say. Where
-            such a name is all of the first line, it is a column of its own, and commas separate.
+            there is one, white space does not separate: a first line without a separator names the one column.
 
     Raises:
         StudyError: The file cannot be read, is not UTF-8, or is not a table.
@@ -92,14 +92,13 @@ def _split(text: str, path: Path, verbatim: Collection[str]) -> Iterator[tuple[i
     """The rows that are not blank, each with the number of the line it ends in."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = next((mark for mark in SEPARATORS if len(next(csv.reader([first], delimiter=mark))) > 1), None)
-    alone = separator is None and first.strip().strip('"') in verbatim
-    if separator is None and not alone:
+    if separator is None and not verbatim:
         yield from ((number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
         return
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator or ",", skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            if any(field.strip() for field in row) or (alone and row):
+            if any(field.strip() for field in row) or (separator is None and row):
                 yield reader.line_num, [field.strip() for field in row]
     except csv.Error as error:
         raise StudyError(

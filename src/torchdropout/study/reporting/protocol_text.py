@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchdropout.study.datasets.words import LEAST, LONGEST
 from torchdropout.study.reporting import words
 
 PREPARED = "Scaling, encoding and imputation were fitted on the training part alone."
+TEXT_PREPARED = (
+    f"Texts are words in lower case. Words that occur at least {LEAST} times in the training part have a number, all "
+    f"others share that of the unknown word; a text is read as far as the longest of the training part goes, and no "
+    f"further than {LONGEST} words."
+)
 
 
 def paragraphs(study: dict[str, Any]) -> list[str]:
@@ -24,7 +30,8 @@ def _data(study: dict[str, Any]) -> str:
     logs = (
         " The logarithm of the target was learnt; errors are in the target's own units." if config["log_target"] else ""
     )
-    return f"{found.rstrip()} {_division(study)} {PREPARED}{logs}"
+    prepared = TEXT_PREPARED if config["model"] == "lstm" else PREPARED
+    return f"{found.rstrip()} {_division(study)} {prepared}{logs}"
 
 
 def _division(study: dict[str, Any]) -> str:
@@ -49,6 +56,8 @@ def _network(study: dict[str, Any]) -> str:
         "linear": "A linear network, with noise at its inputs.",
         "mlp": f"Hidden layers of {widths} rectified units.",
         "transformer": "Patches of the image, two blocks of attention and rectified units, the mean over patches.",
+        "lstm": "Vectors of words, an LSTM in the direction of the text, the largest value of each of its outputs over "
+        "the words, a linear layer; the inputs are the words' vectors, the hidden activations those largest values.",
         "cnn": "Two 3 × 3 convolutions, each rectified and max-pooled, then a hidden layer of rectified units.",
     }
     shares = ", and in proportion to a hidden layer's width" if config.get("p_by_width") else ""
@@ -71,16 +80,25 @@ _ELSEWHERE = {
     "layers": "around blocks",
     "patches": "on patches",
     "sequences": "on sequences",
+    "recurrent": "inside the LSTM",
+    "words": "on words",
+}
+_ELSEWHERE_IN = {
+    "lstm": {
+        "sequences": "on the words' vectors and on the LSTM's outputs, alike for all words of a text",
+        "weights": "in place of the output's linear layer",
+    }
 }
 
 
 def _placements(study: dict[str, Any]) -> str:
     places = {"input": "inputs", "conv": "after convolutions", "dense": "after hidden layers"}
-    absent = {"linear": {"conv", "dense"}, "mlp": {"conv"}}.get(study["config"]["model"], set())
+    absent = {"linear": {"conv", "dense"}, "mlp": {"conv"}, "lstm": {"conv"}}.get(study["config"]["model"], set())
+    elsewhere = _ELSEWHERE | _ELSEWHERE_IN.get(study["config"]["model"], {})
     described = []
     for label, method in study["methods"].items():
         if method.get("place", "activations") not in ("", "activations", "maps"):
-            described.append(f"{label}: {_ELSEWHERE[method['place']]}")
+            described.append(f"{label}: {elsewhere[method['place']]}")
             continue
         at = {site: value for site, value in method["sites"].items() if value is not None and site not in absent}
         sites = ", ".join(f"{places.get(site, site)} {value:g}" for site, value in at.items())
