@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torchdropout.catalog import Method
-from torchdropout.plots import blocks, maps, network, recipes, sequences, tokens
+from torchdropout.plots import blocks, maps, network, recipes, recurrent, sequences, tokens
 from torchdropout.plots.passes import Strength
 from torchdropout.plots.picture import Picture
 
@@ -32,8 +32,8 @@ class Entry:
     seed: int = 0
 
 
-_DENSE, _BAYES, _CONV, _INPUT, _DEPTH = GROUPS = (
-    "Dense layers", "Bayesian", "Convolutional layers", "Inputs", "Attention, sequences and depth",
+_DENSE, _BAYES, _CONV, _INPUT, _DEPTH, _LSTM = GROUPS = (
+    "Dense layers", "Bayesian", "Convolutional layers", "Inputs", "Attention, sequences and depth", "Recurrent layers",
 )  # fmt: skip
 
 _UNITS = "Numbers and colours are the units' values; blue connections are positive, dashed orange ones negative. "
@@ -41,6 +41,7 @@ _LINES = "Blue connections are positive, dashed orange ones negative, thicker on
 _CROSSED = "Crossed units are dropped, and their dotted connections carry nothing"
 _KEPT = "kept ones are divided by the keep probability."
 _TAPS = "Kernels: purple is positive, orange negative."
+_UNROLLED = "An LSTM, step by step: discs are {}, blue arrows what stays of the old ones, orange arrows what is new. "
 _CURVES = "The outputs of both kernels are in colour, those without noise in grey."
 
 ENTRIES: dict[str, Entry] = {
@@ -220,5 +221,31 @@ ENTRIES: dict[str, Entry] = {
     "layer-drop": Entry(
         _DEPTH, blocks.layers,
         "Five layers, from below. Crossed layers are skipped by the whole batch; nothing is rescaled.", 0.4, 2,
+    ),
+    "variational-rnn": Entry(
+        _LSTM, recurrent.gates,
+        "What reaches the gates i, f, g, o of an LSTM at four steps: units of its state, and inputs. Hatched ones are "
+        f"dropped, for each gate by itself but at all steps of a sequence alike; {_KEPT}", 0.4,
+    ),
+    "rnn-drop": Entry(
+        _LSTM, recurrent.cells,
+        _UNROLLED.format("cell states") + "Crossed ones are dropped: the same at all steps of a sequence, others in "
+        "another sequence. Nothing is divided by keep; at test, outputs are multiplied by it.", 0.4, 5,
+    ),
+    "recurrent-dropout": Entry(
+        _LSTM, recurrent.updates,
+        _UNROLLED.format("cell states") + "Dotted ones are dropped, at each step anew, and thick ones divided by the "
+        "keep probability; what stays is never dropped.", 0.4,
+    ),
+    "zoneout": Entry(
+        _LSTM, recurrent.zones,
+        "An LSTM, step by step: discs are states of one sequence. A blue arrow carries a unit's old state over as it "
+        "is, an orange one brings what the LSTM makes anew. Each unit of each step is drawn by itself; at test, all "
+        "take a mean of both.", 0.4,
+    ),
+    "weight-drop": Entry(
+        _LSTM, recurrent.matrices,
+        "The matrices from the units of an LSTM's state (columns) to the gates i, f, g, o of all units (rows). Hatched "
+        "weights are dropped: the same at all steps of all sequences of a pass. Purple is positive, orange negative.",
     ),
 }  # fmt: skip
