@@ -9,7 +9,7 @@ from plain import plain, run_packed
 
 import torchdropout as td
 from torchdropout import ops
-from torchdropout.recurrent import sequence
+from torchdropout.recurrent import _native, sequence
 from torchdropout.recurrent.sequence import StepMasks
 
 D = torch.float64
@@ -185,3 +185,30 @@ def test_one_gate_mask_for_all_and_one_update_mask_for_all_steps_are_their_copie
     small = run(projected, state, StepMasks(hidden=hidden, update=update))
     large = run(projected, state, StepMasks(hidden=hidden.expand(3, gates, 2), update=update.expand(4, 3, 2)))
     torch.testing.assert_close(small, large)
+
+
+@pytest.mark.parametrize("kind", ["none", "weights", "input, tied", "zoneout-h"])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_where_only_weights_or_inputs_are_masked_pytorchs_recurrence_serves(name, kind, monkeypatch):
+    """As on a GPU, where that is cuDNN; what is masked inside goes step by step."""
+    kinds = {"none": (), "weights": td.WeightDrop(0.5), "input, tied": td.Variational(0.5, 0.0, tied=True)}
+    served, run = [], _native.run
+    monkeypatch.setattr(_native, "_is_fastest", lambda x: True)
+    monkeypatch.setattr(_native, "run", lambda *a: (served.append(1), run(*a))[1])
+    for options in ({"bias": False}, {"proj_size": 2} if name == "LSTM" else {}):
+        own = make(name, kinds.get(kind, ANY["zoneout-h"]), num_layers=2, bidirectional=True, dropout=0.5, **options)
+        both(own, [4, 4, 4])
+        both(own, [2, 5, 1])
+    assert len(served) == (0 if kind == "zoneout-h" else 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("LSTM", "cell-many"), ("LSTM", "update"), ("GRU", "untied"), ("RNN", "tied")]
+)
+def test_compiled_steps_are_the_plain_ones(name, kind, monkeypatch):
+    """As on a GPU, where a step is one kernel."""
+    monkeypatch.setattr(sequence, "_compiles", lambda x: True)
+    monkeypatch.setattr(sequence, "_compiled", lambda step: torch.compile(step, backend="aot_eager", fullgraph=True))
+    layer = make(name, KINDS[kind], bidirectional=True)
+    both(layer, [4, 4, 4])
+    both(layer, [2, 5, 1])

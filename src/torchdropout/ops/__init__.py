@@ -1,7 +1,7 @@
 """Operations with noise: autograd, `torch.library` registration, and the choice of a kernel; one operation a file."""
 
 from torchdropout.ops.clipped import clipped_variance_linear, plain_variance
-from torchdropout.ops.elementwise import multiply
+from torchdropout.ops.elementwise import multiply, plain_operations_wanted
 from torchdropout.ops.gates import gate
 from torchdropout.ops.linear import masked_linear
 from torchdropout.ops.project import project
@@ -17,6 +17,7 @@ __all__ = [
     "lstm",
     "masked_linear",
     "multiply",
+    "plain_operations_wanted",
     "plain_variance",
     "project",
     "relaxed_multiply",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +11,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from torchdropout import ops
-from torchdropout.recurrent import _layout, masks
+from torchdropout.recurrent import _layout, _native, masks
 from torchdropout.recurrent.kinds import Kind, combined
-from torchdropout.recurrent.masks import Sizes
-from torchdropout.recurrent.sequence import State, StepMasks
-
-
-class Weights(NamedTuple):
-    """The parameters of one layer and direction."""
-
-    ih: Tensor
-    hh: Tensor
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
-    hr: Tensor | None
+from torchdropout.recurrent.masks import LayerMasks, Sizes
+from torchdropout.recurrent.sequence import State, StepMasks, Weights
 
 
 def check_key(owner: str, key: Tensor | None) -> None:
@@ -44,6 +34,13 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None)
     biases: Sequence[Any] = [None] * groups if bias is None else bias.chunk(groups)
     masked = [(x * mask[:, group]).to(x.dtype) for group in range(groups)]
     return torch.cat([F.linear(*part) for part in zip(masked, weight.chunk(groups), biases, strict=True)], -1)
+
+
+def tied_input(x: Tensor, of_layer: LayerMasks) -> tuple[Tensor, LayerMasks]:
+    """Inputs with the mask that all gates share applied."""
+    if of_layer.input is None or of_layer.input.shape[1] > 1:
+        return x, of_layer
+    return (x * of_layer.input[:, 0]).to(x.dtype), of_layer._replace(input=None)
 
 
 class Recurrent(nn.RNNBase):
@@ -112,12 +109,15 @@ class Recurrent(nn.RNNBase):
             masks.of_sequence(self.recurrent, size, *drawn), masks.of_steps(self.recurrent, size, len(x), *drawn)
         )  # fmt: skip
         steps = masks.joined(shared, single)._replace(lengths=lengths)
-        projected = project(x, weights.ih, self._bias(weights), of_layer.input)
         if of_layer.weight is not None:
             weights = weights._replace(hh=(weights.hh * of_layer.weight).to(weights.hh.dtype))
+        x, of_layer = tied_input(x, of_layer)
         if reverse:
-            projected, steps = masks.backwards(projected, lengths), masks.steps_backwards(steps)
-        y, end = self._steps(projected, state, weights, steps)
+            x, steps = masks.backwards(x, lengths), masks.steps_backwards(steps)
+        if _native.serves(x, of_layer, steps):
+            y, end = _native.run(self.mode, x, state, weights, lengths, self.training)
+        else:
+            y, end = self._steps(project(x, weights.ih, self._bias(weights), of_layer.input), state, weights, steps)
         y = masks.backwards(y, lengths) if reverse else y
         return self._between(y, number, key), end
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torchdropout import rng
 from torchdropout.recurrent import masks as draw
 from torchdropout.recurrent import sequence
-from torchdropout.recurrent._layer import Weights, check_key, project
+from torchdropout.recurrent._layer import check_key, project
 from torchdropout.recurrent._layout import states_of
 from torchdropout.recurrent.gru import early_bias
 from torchdropout.recurrent.kinds import Kind, UpdateDropout, Zoneout, combined
 from torchdropout.recurrent.masks import Sizes
-from torchdropout.recurrent.sequence import State, StepMasks
+from torchdropout.recurrent.sequence import State, StepMasks, Weights
 
 
 class CellMasks:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from torchdropout.recurrent import sequence
-from torchdropout.recurrent._layer import Recurrent, Weights
+from torchdropout.recurrent._layer import Recurrent
 from torchdropout.recurrent.kinds import Kind
-from torchdropout.recurrent.sequence import State, StepMasks
+from torchdropout.recurrent.sequence import State, StepMasks, Weights
 
 
 def early_bias(bias_ih: Tensor, bias_hh: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from torchdropout.recurrent import sequence
-from torchdropout.recurrent._layer import Recurrent, Weights
+from torchdropout.recurrent._layer import Recurrent
 from torchdropout.recurrent.kinds import Kind
-from torchdropout.recurrent.sequence import State, StepMasks
+from torchdropout.recurrent.sequence import State, StepMasks, Weights
 
 
 class LSTM(Recurrent, nn.LSTM):

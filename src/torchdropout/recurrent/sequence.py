@@ -6,16 +6,29 @@ function of its own, which `cells.py` shares.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.nn import functional as F
+from torch.utils._triton import has_triton
 
 from torchdropout import ops
 
 State = tuple[Tensor, ...]
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer and direction."""
+
+    ih: Tensor
+    hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    hr: Tensor | None
 
 
 class StepMasks(NamedTuple):
@@ -126,7 +139,7 @@ def _lengths(masks: StepMasks, projected: Tensor) -> Tensor:
 def _loop(
     step: Callable[..., State], projected: Tensor, state: State, masks: StepMasks, *parameters: Any
 ) -> tuple[Tensor, State]:
-    outputs = []
+    outputs, step = [], _compiled(step) if _compiles(projected) else step
     for t, x in enumerate(projected.unbind(0)):
         new = step(x, state, masks.at(t), *parameters)
         if masks.lengths is None:
@@ -137,6 +150,16 @@ def _loop(
         state = tuple(torch.where(goes_on, n, old.to(n.dtype)) for n, old in zip(new, state, strict=True))
         outputs.append(torch.where(goes_on, new[0], 0))
     return torch.stack(outputs), state
+
+
+def _compiles(x: Tensor) -> bool:
+    """Whether a step is worth a kernel of its own: on a GPU, where its dozen operations wait for one another."""
+    return x.is_cuda and not is_compiling() and not ops.plain_operations_wanted(x) and has_triton()
+
+
+@functools.cache
+def _compiled(step: Callable[..., State]) -> Callable[..., State]:
+    return torch.compile(step, dynamic=True)
 
 
 def lstm_step(x: Tensor, state: State, masks: StepMasks, weight_hh: Tensor, weight_hr: Tensor | None = None) -> State:
