@@ -105,5 +105,18 @@ def test_keras_has_bounds_for_additive_noise_that_we_have_not():
 
 def test_every_layer_of_keras_that_is_named_exists():
     named = set(re.findall(r"^\| `([A-Z]\w+)\(", KERAS, re.M))
-    assert len(named) == 7
+    assert len(named) == 9
     assert [name for name in named if not hasattr(keras.layers, name)] == []
+
+
+def test_kerass_lstm_has_a_mask_for_each_gate_only_with_recurrent_dropout_and_drops_nothing_at_one():
+    x = torch.ones(2, 3, 64)
+    gates = keras.layers.LSTM(64, dropout=0.5, recurrent_dropout=0.5)
+    gates.build(x.shape)
+    masks = [*gates.cell.get_dropout_mask(x[:, 0]), *gates.cell.get_recurrent_dropout_mask(x[:, 0])]
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) == 8
+    shared = keras.layers.LSTM(64, dropout=0.5)
+    shared.build(x.shape)
+    assert shared.cell.get_dropout_mask(x[:, 0]).shape == (2, 64)
+    whole = keras.layers.LSTM(4, dropout=1.0, recurrent_dropout=1.0)
+    torch.testing.assert_close(whole(x, training=True), whole(x, training=False))
