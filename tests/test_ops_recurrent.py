@@ -244,3 +244,20 @@ def test_what_the_kernel_does_not_serve():
     assert not recurrent.sequence_serves(x[:0])
     with torch.autocast("cpu"):
         assert not recurrent.sequence_serves(x)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (3, 5, 130), (2, 300, 200), (4, 17, 64), (1, 0, 3)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_packed_matrices_hold_every_element_once_and_zeros(count, rows, columns, turned, threads):
+    whole = torch.randn(count, columns + 3, rows) if turned else torch.randn(count, rows, columns + 3)
+    matrix = whole[:, :columns].transpose(1, 2) if turned else whole[:, :, :columns]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        packed = cpu_product.strips(matrix)
+    finally:
+        torch.set_num_threads(before)
+    wide = packed.transpose(1, 2).flatten(2)
+    assert torch.equal(wide[:, :, :columns], matrix)
+    assert (wide[:, :, columns:] == 0).all()

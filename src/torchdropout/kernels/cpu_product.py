@@ -8,24 +8,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdropout.kernels import compilation, cpu_gemm, cpu_matrix, tasks
+from torchdropout.kernels import compilation, cpu_gemm, cpu_matrix, cpu_pack, tasks
 
 _BLOCK = 40  # rows that a thread takes at a time: a multiple of a tile's
+_PACKED_TOGETHER = 2**16  # elements from which several threads pack
 
 
 @functools.cache
 def compiled() -> Any:
-    """The C function."""
+    """The C function of a product, once the other that it needs is compiled too."""
+    _packs()
     return compilation.c_function(cpu_matrix.multiply)
 
 
 def strips(matrix: Tensor) -> Tensor:
-    """`(..., K, N)` as the kernels read it: strips of columns, `(..., strips, K, SPAN)`, zero beyond the last."""
-    *lead, count, columns = matrix.shape
-    missing = -columns % cpu_gemm.SPAN
-    padded = torch.nn.functional.pad(matrix, (0, missing)) if missing else matrix
-    number = padded.shape[-1] // cpu_gemm.SPAN
-    return padded.reshape(*lead, count, number, cpu_gemm.SPAN).transpose(-3, -2).contiguous()
+    """`(K, N)` or `(n, K, N)`, rows or transposed ones, as the kernels read it.
+
+    Strips of columns, `(n, strips, K, SPAN)`, zero beyond the last.
+    """
+    each = matrix if matrix.dim() == 3 else matrix.unsqueeze(0)
+    (count, rows, columns), (step, row, column) = each.shape, each.stride()
+    out = matrix.new_empty(count, -(-columns // cpu_gemm.SPAN), rows, cpu_gemm.SPAN)
+    if out.numel() == 0:
+        return out
+    at, _ = _rows(each[0] if column == 1 or columns == 1 else each[0].T)
+    threads = torch.get_num_threads() if out.numel() >= _PACKED_TOGETHER else 1
+    there = tasks.addresses(torch.float32, out)
+    tasks.run(_packs(), [0, count, rows, columns, at, step, row, 1 if columns == 1 else column, *there], threads)
+    return out
+
+
+@functools.cache
+def _packs() -> Any:
+    return compilation.c_function(cpu_pack.pack)
 
 
 def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
