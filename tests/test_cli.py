@@ -47,6 +47,12 @@ REFUSED = {
     ),
     "no factory": (["--model", "nowhere:net"], "nowhere:net: module 'nowhere' must be importable"),
     "no device": (["--device", "nowhere"], "`device` must be one that torch can use here, got 'nowhere'"),
+    "text that is missing": (["banking77", "--model", "lstm", "--data-dir", "x"], "x: there must be a file train.csv"),
+    "text of what is no table": (
+        ["digits", "--text", "said"],
+        "--text: only a table has a column to choose as the text",
+    ),
+    "an lstm of images": (["digits", "--model", "lstm"], "model 'lstm' reads text, got images of 1 × 8 × 8."),
     "no examples": (["--max-examples", "0"], "`max_examples` must be at least 1, got 0"),
 }
 
@@ -161,6 +167,13 @@ def test_methods_names_every_row_of_the_catalogue(run):
     assert code == 0
     first = [line.split()[0] for line in out.splitlines() if line.strip() and not line.startswith("  ")]
     assert [word for word in first if word in catalog.names()] == catalog.names()
+    head, _, *lines = out.rstrip("\n").splitlines()
+    assert max(map(len, lines)) <= 80
+    models: dict[str, str] = {}
+    for line in lines:  # a row's first line has its name, the others go on with its cells
+        name = line.split()[0] if line[0] != " " else list(models)[-1]
+        models[name] = models.get(name, "") + "".join(line[head.index("compare in") :].split())
+    assert models == {row.name: ",".join(row.models) or "–" for row in catalog.METHODS}
 
 
 @pytest.mark.parametrize("name", catalog.names())

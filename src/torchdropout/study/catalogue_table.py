@@ -12,13 +12,13 @@ from torchdropout.study.errors import StudyError
 
 
 def everything() -> Table:
-    """A row for each method."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """A row for each method, whole on 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("name", no_wrap=True)
-    for heading in ("noise", "shared over", "on"):
-        table.add_column(heading, min_width=11)
-    for heading in ("default", "compare in"):
-        table.add_column(heading, no_wrap=True)
+    for heading, width in (("noise", 11), ("shared over", 11), ("on", 12)):
+        table.add_column(heading, min_width=width, overflow="fold")
+    table.add_column("default", no_wrap=True)
+    table.add_column("compare in", width=12)
     for row in catalog.METHODS:
         default = f"{row.argument}={row.default:g}" if row.argument else "–"
         table.add_row(row.name, row.noise, row.shared, row.target, default, ", ".join(row.models) or "–")

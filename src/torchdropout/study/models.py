@@ -66,9 +66,7 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
 def check_reads(config: CompareConfig, data: Dataset) -> None:
     """Raise a `StudyError` where a model that reads text is given something else, or another one text."""
     if data.is_text and config.model != TEXT:
-        raise StudyError(
-            f"compare: model {config.model!r} cannot read text, which {data.name} is: only model {TEXT!r} does."
-        )
+        raise StudyError(f"compare: model {config.model!r} cannot read {data.name}, which is text; --model {TEXT} can.")
     if config.model == TEXT and not data.is_text:
         raise StudyError(f"compare: model {TEXT!r} reads text, got {data.description}{_hint(data)}.")
 
