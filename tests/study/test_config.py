@@ -99,6 +99,7 @@ def test_what_may_change_when_a_study_goes_on():
     [
         CompareConfig(),
         CompareConfig(data="a file.csv", target="the price", log_target=True, task="regression", p=(0.1, 0.5)),
+        CompareConfig(data="a file.csv", target="-1", text="what they said", model="lstm", methods=("all",)),
         CompareConfig(
             model="cnn", methods=("none", "dropout2d"), folds=2, repeats=3, seeds=4, epochs=5, patience=6, batch_size=7,
             lr=0.125, optimizer="sgd", weight_decay=1e-4, schedule="cosine", autocast="bfloat16", jobs=2,
