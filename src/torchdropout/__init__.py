@@ -2,6 +2,7 @@
 
 from torchdropout import functional
 from torchdropout._version import __version__
+from torchdropout.constraints import MaxNorm, NonNegative, UnitNorm, constrain_
 from torchdropout.layers._moments import Moments
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
@@ -77,15 +78,18 @@ __all__ = [
     "LockedDropout",
     "LogNormalDropout",
     "MaxDrop",
+    "MaxNorm",
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",
     "Moments",
+    "NonNegative",
     "PatchDropout",
     "SparseVariationalConv1d",
     "SparseVariationalConv2d",
     "SparseVariationalLinear",
     "StandoutLinear",
     "StochasticRateDropout",
+    "UnitNorm",
     "UpdateDropout",
     "Variational",
     "VariationalConv1d",
@@ -97,6 +101,7 @@ __all__ = [
     "Zoneout",
     "__version__",
     "ar_loss",
+    "constrain_",
     "fold_in",
     "functional",
     "key",
