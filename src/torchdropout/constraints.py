@@ -137,7 +137,7 @@ def constrain_(
         for weight, transposed_groups in chosen:
             view = weight
             if transposed_groups:
-                view = weight.unflatten(0, (transposed_groups, -1)).transpose(1, 2)
+                view = weight.view(transposed_groups, -1, *weight.shape[1:]).transpose(1, 2)
             units = 2 if transposed_groups else 1
             constraint(view, tuple(range(units, view.dim())))
 
