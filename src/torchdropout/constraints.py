@@ -135,7 +135,7 @@ def constrain_(
     @torch.no_grad()
     def apply(*_: object) -> None:
         for weight, transposed_groups in chosen:
-            view = weight
+            view: Tensor = weight
             if transposed_groups:
                 view = weight.view(transposed_groups, -1, *weight.shape[1:]).transpose(1, 2)
             units = 2 if transposed_groups else 1
