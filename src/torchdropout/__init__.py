@@ -1,6 +1,6 @@
 """Every dropout method for PyTorch: faithful to the papers, reproducible, and close to free on a CPU."""
 
-from torchdropout import functional
+from torchdropout import functional, schedules
 from torchdropout._version import __version__
 from torchdropout.constraints import MaxNorm, NonNegative, UnitNorm, constrain_
 from torchdropout.layers._moments import Moments
@@ -41,6 +41,8 @@ from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational
 from torchdropout.recurrent.lstm import LSTM
 from torchdropout.recurrent.rnn import RNN
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
+from torchdropout.scheduler import DropoutScheduler
+from torchdropout.schedules import depth_rates, size_rates
 
 __all__ = [
     "GRU",
@@ -67,6 +69,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "DropoutScheduler",
     "EmbeddingDropout",
     "FastDropoutLinear",
     "FeatureAlphaDropout",
@@ -102,11 +105,14 @@ __all__ = [
     "__version__",
     "ar_loss",
     "constrain_",
+    "depth_rates",
     "fold_in",
     "functional",
     "key",
     "keyed",
+    "schedules",
     "set_data_parallel_rank",
+    "size_rates",
     "split",
     "tar_loss",
 ]

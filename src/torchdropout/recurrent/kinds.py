@@ -226,12 +226,12 @@ class WeightDrop:
 Kind = Variational | CellDropout | UpdateDropout | Zoneout | WeightDrop
 KINDS = (Variational, CellDropout, UpdateDropout, Zoneout, WeightDrop)
 K = TypeVar("K", bound=Kind)
-_PROBABILITIES = ("p", "input", "hidden", "cell")
+PROBABILITIES = ("p", "input", "hidden", "cell")
 
 
 def of_strength(kind: type[K], p: float) -> K:
     """The kind with every probability that it has at `p`."""
-    probabilities: dict[str, Any] = {each.name: p for each in fields(kind) if each.name in _PROBABILITIES}
+    probabilities: dict[str, Any] = {each.name: p for each in fields(kind) if each.name in PROBABILITIES}
     return kind(**probabilities)
 
 
