@@ -35,6 +35,7 @@ from torchdropout.layers.variational_conv import VariationalConv1d, VariationalC
 from torchdropout.layers.variational_linear import VariationalLinear
 from torchdropout.layers.word import WordDropout
 from torchdropout.losses.activation import ar_loss, tar_loss
+from torchdropout.losses.kl import kl_loss
 from torchdropout.recurrent.cells import GRUCell, LSTMCell
 from torchdropout.recurrent.gru import GRU
 from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational, WeightDrop, Zoneout
@@ -110,6 +111,7 @@ __all__ = [
     "functional",
     "key",
     "keyed",
+    "kl_loss",
     "schedules",
     "set_data_parallel_rank",
     "size_rates",

@@ -8,11 +8,12 @@ from torch import nn
 
 import torchdropout as td
 from torchdropout import catalog
+from torchdropout.losses.kl import divergence
 from torchdropout.study import CompareConfig, StudyError, compare
 from torchdropout.study.conditions import Placed, expand
 from torchdropout.study.hooks import of
 from torchdropout.study.models import build, check
-from torchdropout.study.placement import Placement, divergence
+from torchdropout.study.placement import Placement
 
 IMAGE = (1, 8, 8)
 WORDS, VOCABULARY = (12,), 40

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from torchdropout.losses.kl import divergence, kl_loss
 from torchdropout.study.config import CompareConfig
-from torchdropout.study.placement import divergence
 from torchdropout.study.recipe import PLAIN, Hooks
 
 
@@ -23,20 +23,16 @@ def of(model: nn.Module, examples: int, config: CompareConfig, task: str) -> Hoo
     if divergence(model) is None:
         return PLAIN
     steps = config.epochs * math.ceil(examples / config.batch_size)
-    weight = (2.0 if task == "regression" else 1.0) / examples
-    return Hooks(penalty=_warmed(weight, steps))
+    return Hooks(penalty=_warmed(examples, 2.0 if task == "regression" else 1.0, steps))
 
 
-def _warmed(weight: float, steps: int) -> Callable[[nn.Module], Tensor]:
-    """The divergence in nats, times a weight that grows from 0, step by step."""
+def _warmed(examples: int, factor: float, steps: int) -> Callable[[nn.Module], Tensor]:
+    """A factor of the divergence for each example, with a weight that grows from 0, step by step."""
     taken = 0
 
     def penalty(model: nn.Module) -> Tensor:
         nonlocal taken
         taken += 1
-        total = divergence(model)
-        if total is None:
-            raise RuntimeError("hooks: the network lost its priors.")
-        return total * (min(1.0, taken / steps) * weight)
+        return factor * kl_loss(model, examples, warmup=min(1.0, taken / steps))
 
     return penalty

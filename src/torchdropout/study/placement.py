@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import torchdropout
 from torchdropout import catalog
@@ -157,9 +157,3 @@ class Placement:
                 return layer(plain, **settings)  # type: ignore[no-any-return]
             convert = layer.from_linear if isinstance(plain, nn.Linear) else layer.from_conv
             return convert(plain, **settings)  # type: ignore[no-any-return]
-
-
-def divergence(model: nn.Module) -> Tensor | None:
-    """The sum of what the layers of a network diverge from their priors by, in nats; None where none has a prior."""
-    priors: list[Any] = [module for module in model.modules() if callable(getattr(module, "kl", None))]
-    return torch.stack([module.kl() for module in priors]).sum() if priors else None
