@@ -36,6 +36,10 @@ from torchdropout.layers.variational_linear import VariationalLinear
 from torchdropout.layers.word import WordDropout
 from torchdropout.losses.activation import ar_loss, tar_loss
 from torchdropout.losses.kl import kl_loss
+from torchdropout.losses.param_groups import param_groups
+from torchdropout.losses.penalty import penalty
+from torchdropout.losses.proximal import proximal_l1_
+from torchdropout.losses.regularization import Regularization, regularization_loss
 from torchdropout.recurrent.cells import GRUCell, LSTMCell
 from torchdropout.recurrent.gru import GRU
 from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational, WeightDrop, Zoneout
@@ -88,6 +92,7 @@ __all__ = [
     "Moments",
     "NonNegative",
     "PatchDropout",
+    "Regularization",
     "SparseVariationalConv1d",
     "SparseVariationalConv2d",
     "SparseVariationalLinear",
@@ -117,4 +122,8 @@ __all__ = [
     "size_rates",
     "split",
     "tar_loss",
+    "param_groups",
+    "penalty",
+    "proximal_l1_",
+    "regularization_loss",
 ]
