@@ -48,6 +48,7 @@ from torchdropout.recurrent.rnn import RNN
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 from torchdropout.scheduler import DropoutScheduler
 from torchdropout.schedules import depth_rates, size_rates
+from torchdropout.surgery import NoiseSource, insert_after_, insert_before_, noise_sources, replace_, revert_
 
 __all__ = [
     "GRU",
@@ -90,6 +91,7 @@ __all__ = [
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",
     "Moments",
+    "NoiseSource",
     "NonNegative",
     "PatchDropout",
     "Regularization",
@@ -114,16 +116,21 @@ __all__ = [
     "depth_rates",
     "fold_in",
     "functional",
+    "insert_after_",
+    "insert_before_",
     "key",
     "keyed",
     "kl_loss",
+    "noise_sources",
+    "param_groups",
+    "penalty",
+    "proximal_l1_",
+    "regularization_loss",
+    "replace_",
+    "revert_",
     "schedules",
     "set_data_parallel_rank",
     "size_rates",
     "split",
     "tar_loss",
-    "param_groups",
-    "penalty",
-    "proximal_l1_",
-    "regularization_loss",
 ]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from torchdropout import ops, rng
 from torchdropout.layers._checks import check_floating, check_number
+from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._kl import fitted
 from torchdropout.layers._local import Product, sample_outputs, wide
 
@@ -138,8 +139,7 @@ class Sparse(nn.Module):
         return fitted(self.log_alpha).sum()
 
     def _copy(self, layer: nn.Module) -> None:
-        self.load_state_dict(layer.state_dict(), strict=False)
-        self.train(layer.training)
+        take_weights(self, layer)
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchdropout.layers._checks import check_choice, check_floating, check_number
+from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._kl import FORMS, Form, projected_clamp
 from torchdropout.layers._local import Product, sample_outputs, squared_product, wide
 
@@ -91,8 +92,7 @@ class TypeB(Alpha):
             nn.init.constant_(self.log_alpha, self._initial)
 
     def _copy(self, layer: nn.Module) -> None:
-        self.load_state_dict(layer.state_dict(), strict=False)
-        self.train(layer.training)
+        take_weights(self, layer)
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""

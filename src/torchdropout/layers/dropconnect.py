@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from torchdropout import laws, ops
 from torchdropout.layers._checks import check_choice, check_features, check_floating, check_number, check_probability
+from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._moments import Moments, relu_moments, sqrt, wide
 from torchdropout.layers._noise import bernoulli, keys
 from torchdropout.layers._rate import Rate
@@ -175,8 +176,8 @@ class DropConnectLinear(Rate, nn.Linear):
         """A layer with a linear layer's weights, copied; `options` are the constructor's keywords."""
         has_bias, weight = linear.bias is not None, linear.weight
         layer = cls(linear.in_features, linear.out_features, has_bias, weight.device, weight.dtype, **options)
-        layer.load_state_dict(linear.state_dict())
-        return layer.train(linear.training)
+        take_weights(layer, linear)
+        return layer
 
     def forward(self, input: Tensor, *, key: Tensor | None = None) -> Tensor:  # noqa: A002
         """Noisy in training, the test rule in eval."""

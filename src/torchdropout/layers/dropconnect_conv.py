@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from torchdropout import laws
 from torchdropout.layers._checks import check_choice, check_floating, check_number, check_rank
+from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._moments import Moments, relu_moments, wide
 from torchdropout.layers._noise import bernoulli, keys
 from torchdropout.layers._rate import Rate
@@ -44,8 +45,8 @@ class _DropConnectConv(Rate, nn.modules.conv._ConvNd):
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
             conv.groups, has_bias, conv.padding_mode, weight.device, weight.dtype, **options,
         )  # fmt: skip
-        layer.load_state_dict(conv.state_dict())
-        return layer.train(conv.training)
+        take_weights(layer, conv)
+        return layer
 
     def forward(self, input: Tensor, *, key: Tensor | None = None) -> Tensor:  # noqa: A002
         """Noisy in training, the test rule in eval."""

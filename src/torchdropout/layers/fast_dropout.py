@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchdropout.layers._checks import check_choice, check_features, check_floating, check_probability
+from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._local import squared_linear
 from torchdropout.layers._moments import Moments, check_moments, relu_moments, sigmoid_moments, sqrt, wide
 from torchdropout.layers._noise import standard_normal
@@ -173,8 +174,8 @@ class FastDropoutLinear(Rate, nn.Linear):
         """
         weight, has_bias = linear.weight, linear.bias is not None
         new = cls(linear.in_features, linear.out_features, has_bias, weight.device, weight.dtype, **arguments)
-        new.load_state_dict(linear.state_dict())
-        return new.train(linear.training)
+        take_weights(new, linear)
+        return new
 
     def forward(self, input: Tensor | Moments, *, key: Tensor | None = None) -> Tensor | Moments:  # type: ignore[override]  # noqa: A002
         """Noisy in training, the plain layer in eval; with `mode="moments"` the moments in both."""

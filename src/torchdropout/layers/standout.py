@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from torchdropout import rng
 from torchdropout.layers._checks import check_choice, check_features, check_floating, check_number
+from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._noise import uniform
 
 Activation = Callable[[Tensor], Tensor]
@@ -144,8 +145,8 @@ class StandoutLinear(nn.Linear):
         """
         weight, has_bias = linear.weight, linear.bias is not None
         new = cls(linear.in_features, linear.out_features, has_bias, weight.device, weight.dtype, **arguments)
-        new.load_state_dict(linear.state_dict(), strict=False)
-        return new.train(linear.training)
+        take_weights(new, linear)
+        return new
 
     def reset_parameters(self) -> None:
         """Initialise as `torch.nn.Linear` does, the belief net likewise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,35 @@ class Recurrent(nn.RNNBase):
             raise TypeError(f"{type(self).__name__}: `locked` must be a bool, got {locked!r}.")
         self.locked = locked
         self.recurrent = recurrent
+
+    @classmethod
+    def from_rnn(cls, rnn: nn.RNNBase, *, locked: bool = False, recurrent: Kind | Sequence[Kind] = ()) -> Self:
+        """The layer with the weights and options of one of PyTorch's.
+
+        Args:
+            rnn: The layer of the same kind, whose weights are copied.
+            locked: Whether `dropout` has one mask for all steps of a sequence instead of one a step.
+            recurrent: The kind of recurrent dropout, or a list of them.
+
+        Raises:
+            TypeError: `rnn` is another layer.
+        """
+        if not isinstance(rnn, getattr(nn, cls.__name__)):
+            raise TypeError(f"{cls.__name__}: `rnn` must be a torch.nn.{cls.__name__}, got {type(rnn).__name__}.")
+        names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+        options = {name: getattr(rnn, name) for name in names} | cls._more_options(rnn)
+        weight = next(rnn.parameters())
+        with torch.random.fork_rng(devices=[]):
+            layer = cls(**options, device=weight.device, dtype=weight.dtype)
+        layer._set(locked, recurrent)
+        layer.load_state_dict(rnn.state_dict())
+        return layer.train(rnn.training)
+
+    @staticmethod
+    def _more_options(rnn: nn.RNNBase) -> dict[str, Any]:
+        """The options that only some have."""
+        names = {"LSTM": ("proj_size",), "RNN_TANH": ("nonlinearity",), "RNN_RELU": ("nonlinearity",)}
+        return {name: getattr(rnn, name) for name in names.get(rnn.mode, ())}
 
     @property
     def recurrent(self) -> tuple[Kind, ...]:
