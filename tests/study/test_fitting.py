@@ -146,8 +146,8 @@ def test_every_method_sees_the_same_batches_in_the_same_order(few, conditions, m
         inputs = []
         real = fitting.build
 
-        def watched(*args):
-            model = real(*args)
+        def watched(*args, **settings):
+            model = real(*args, **settings)
             model.flatten.register_forward_pre_hook(lambda layer, x: inputs.append(x[0]) if layer.training else None)
             return model
 
