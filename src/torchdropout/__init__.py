@@ -40,6 +40,7 @@ from torchdropout.losses.param_groups import param_groups
 from torchdropout.losses.penalty import penalty
 from torchdropout.losses.proximal import proximal_l1_
 from torchdropout.losses.regularization import Regularization, regularization_loss
+from torchdropout.recipes import Advice, DropoutRecipe, dropout_recipe
 from torchdropout.recurrent.cells import GRUCell, LSTMCell
 from torchdropout.recurrent.gru import GRU
 from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational, WeightDrop, Zoneout
@@ -54,6 +55,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Advice",
     "AlphaDropout",
     "AvgPoolDropout1d",
     "AvgPoolDropout2d",
@@ -75,6 +77,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "DropoutRecipe",
     "DropoutScheduler",
     "EmbeddingDropout",
     "FastDropoutLinear",
@@ -114,6 +117,7 @@ __all__ = [
     "ar_loss",
     "constrain_",
     "depth_rates",
+    "dropout_recipe",
     "fold_in",
     "functional",
     "insert_after_",
