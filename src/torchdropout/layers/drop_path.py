@@ -111,6 +111,11 @@ class DropPath(RateModule):
         """Noisy in training, the test rule in eval."""
         return apply("DropPath", input, self._rate(), self.training, self.per, self.rule, key)
 
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return self.per
+
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
         return f"p={self.p}, per={self.per!r}, rule={self.rule!r}"

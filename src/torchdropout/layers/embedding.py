@@ -166,6 +166,11 @@ class EmbeddingDropout(Rate, nn.Module):
             return vectors
         return apply(vectors, input, self.embedding.num_embeddings, self._rate(), self.per, self.sequence_dim, key)
 
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return "batch" if self.per == "batch" else "example"
+
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
         return f"p={self.p}, per={self.per!r}, sequence_dim={self.sequence_dim}"

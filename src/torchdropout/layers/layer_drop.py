@@ -147,6 +147,11 @@ class LayerDrop(Rate, nn.Module):
         """May skip the layer in training, runs it in eval; further arguments go to the layer."""
         return apply("LayerDrop", self.layer, input, self._rate(), self.training, args, kwargs, key)
 
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return "batch"
+
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
         return f"p={self.p}"

@@ -221,6 +221,11 @@ class LogNormalDropout(nn.Module):
     def _cast(self, value: Tensor) -> Tensor:
         return value.to(torch.promote_types(self.mu.dtype, torch.float32))
 
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return self.per
+
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
         return f"{self.num_features}, dim={self.dim}, per={self.per!r}, snr_threshold={self.snr_threshold}"

@@ -168,6 +168,11 @@ class PatchDropout(RateModule):
         arguments = self.p, self.training, self.prefix_tokens, self.ordered, self.per
         return apply("PatchDropout", input, *arguments, key)[0]
 
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return self.per
+
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
         return f"p={self.p}, prefix_tokens={self.prefix_tokens}, ordered={self.ordered}, per={self.per!r}"

@@ -181,6 +181,11 @@ class StochasticRateDropout(nn.Module):
         """Noisy in training, the identity in eval."""
         return apply(type(self).__name__, input, self._rates, self.training, key)
 
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return "batch"  # its rate
+
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
         return ", ".join(f"{name}={value!r}" for name, value in self._rates._asdict().items())

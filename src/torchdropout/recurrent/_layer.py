@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from torchdropout import ops
 from torchdropout.recurrent import _layout, _native, masks
-from torchdropout.recurrent.kinds import Kind, combined
+from torchdropout.recurrent.kinds import Kind, WeightDrop, combined
 from torchdropout.recurrent.masks import LayerMasks, Sizes
 from torchdropout.recurrent.sequence import State, StepMasks, Weights
 
@@ -95,6 +95,11 @@ class Recurrent(nn.RNNBase):
 
     def _torch_name(self) -> str:
         return self.mode.split("_")[0]
+
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return "batch" if any(isinstance(kind, WeightDrop) for kind in self.recurrent) else "example"
 
     def _live(self) -> bool:
         between = self.training and self.dropout > 0 and self.num_layers > 1

@@ -13,7 +13,7 @@ from torchdropout.recurrent import sequence
 from torchdropout.recurrent._layer import check_key, project
 from torchdropout.recurrent._layout import states_of
 from torchdropout.recurrent.gru import early_bias
-from torchdropout.recurrent.kinds import Kind, UpdateDropout, Zoneout, combined
+from torchdropout.recurrent.kinds import Kind, UpdateDropout, WeightDrop, Zoneout, combined
 from torchdropout.recurrent.masks import Sizes
 from torchdropout.recurrent.sequence import State, StepMasks, Weights
 
@@ -59,6 +59,11 @@ class _Cell(nn.modules.rnn.RNNCellBase):
     @recurrent.setter
     def recurrent(self, value: Kind | Sequence[Kind]) -> None:
         self._recurrent = combined("LSTMCell" if self.gates == 4 else "GRUCell", value)
+
+    @property
+    def draws_per(self) -> str:
+        """What one draw covers: an `"example"`, or the whole `"batch"`."""
+        return "batch" if any(isinstance(kind, WeightDrop) for kind in self.recurrent) else "example"
 
     def draw_masks(self, batch_size: int, *, key: Tensor | None = None, index: int = 0) -> CellMasks:
         """The masks of a batch of sequences, to be given to every step.
