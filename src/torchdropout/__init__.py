@@ -36,10 +36,13 @@ from torchdropout.layers.variational_linear import VariationalLinear
 from torchdropout.layers.word import WordDropout
 from torchdropout.losses.activation import ar_loss, tar_loss
 from torchdropout.losses.kl import kl_loss
+from torchdropout.losses.multi_sample import MultiSampleDropout, multi_sample_loss
 from torchdropout.losses.param_groups import param_groups
 from torchdropout.losses.penalty import penalty
 from torchdropout.losses.proximal import proximal_l1_
+from torchdropout.losses.r_drop import RDropLoss, r_drop
 from torchdropout.losses.regularization import Regularization, regularization_loss
+from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
 from torchdropout.recipes import Advice, DropoutRecipe, dropout_recipe
 from torchdropout.recurrent.cells import GRUCell, LSTMCell
 from torchdropout.recurrent.gru import GRU
@@ -94,10 +97,13 @@ __all__ = [
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",
     "Moments",
+    "MultiSampleDropout",
     "NoiseSource",
     "NonNegative",
     "PatchDropout",
+    "RDropLoss",
     "Regularization",
+    "SharedPrefix",
     "SparseVariationalConv1d",
     "SparseVariationalConv2d",
     "SparseVariationalLinear",
@@ -125,15 +131,18 @@ __all__ = [
     "key",
     "keyed",
     "kl_loss",
+    "multi_sample_loss",
     "noise_sources",
     "param_groups",
     "penalty",
     "proximal_l1_",
+    "r_drop",
     "regularization_loss",
     "replace_",
     "revert_",
     "schedules",
     "set_data_parallel_rank",
+    "shared_prefix",
     "size_rates",
     "split",
     "tar_loss",
