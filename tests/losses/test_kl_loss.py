@@ -104,6 +104,19 @@ def test_the_gradient_is_that_of_the_negative_evidence_lower_bound():
     assert model[0].log_alpha.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_beside_squared_errors_the_factor_of_the_docs_makes_it_the_bound(outputs):
+    """The docs' `2 s**2 / D`: the objective is then a multiple of the bound, so gradients are parallel."""
+    model, n, s = nn.Sequential(td.VariationalLinear(4, outputs, p=0.2)).double().eval(), 30, 0.7
+    x, t = torch.randn(n, 4, dtype=D), torch.randn(n, outputs, dtype=D)
+    likelihood = torch.distributions.Normal(model(x), s).log_prob(t).sum()
+    bound = (-likelihood + model[0].kl()) / n
+    objective = F.mse_loss(model(x), t) + 2 * s**2 / outputs * td.kl_loss(model, n)
+    parameters = list(model.parameters())
+    for a, b in zip(*(torch.autograd.grad(v, parameters) for v in (objective, bound)), strict=True):
+        torch.testing.assert_close(a, 2 * s**2 / outputs * b)
+
+
 def test_nothing_with_a_prior_costs_nothing():
     assert divergence(nn.Linear(2, 2)) is None
     assert td.kl_loss(nn.Linear(2, 2), 10) == 0
