@@ -48,6 +48,11 @@ def loop(gates, h, c, weight, masks, lengths):
     return torch.stack(outputs), h, c
 
 
+def ours(gates, h, c, weight, masks, lengths):
+    """The operation on inputs that are the products themselves."""
+    return recurrent.lstm(gates, (torch.eye(gates.shape[2]), weight, None), h, c, None, masks, lengths)
+
+
 def check(steps, rows, size, groups, cell, update, zone_c, zone_h, output, ragged):
     def normal(*shape):
         return torch.randn(*shape, dtype=torch.float64)
@@ -67,9 +72,9 @@ def check(steps, rows, size, groups, cell, update, zone_c, zone_h, output, ragge
     lengths = torch.randint(0, steps + 1, (rows,)) if ragged else torch.full((rows,), steps)
     weights = normal(steps, rows, size), normal(rows, size), normal(rows, size)
     results = []
-    for function, dtype in ((loop, torch.float64), (recurrent.lstm, torch.float32)):
+    for function, dtype in ((loop, torch.float64), (ours, torch.float32)):
         inputs = [leaf.to(dtype).requires_grad_() for leaf in leaves]
-        found = function(inputs[0].clone(), *inputs[1:], masks, lengths)
+        found = function(*inputs, masks, lengths)
         total = sum((one * factor).sum() for one, factor in zip(found, weights, strict=True))
         results.append([*found, *torch.autograd.grad(total, inputs)])
     for expected, got in zip(*results, strict=True):
@@ -218,8 +223,8 @@ def test_without_masks_it_is_pytorchs(steps, rows, inputs, size):
     expected, (last_h, last_c) = module(x, (h, c))
     leaves = [x, h, c, *module.parameters()]
     wanted = torch.autograd.grad((expected * grad).sum() + last_h.sum() + last_c.square().sum(), leaves)
-    gates = project(x, module.weight_ih_l0, module.bias_ih_l0 + module.bias_hh_l0)
-    y, end_h, end_c = recurrent.lstm(gates, h[0], c[0], module.weight_hh_l0, (None,) * 6, torch.full((rows,), steps))
+    weights = module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0 + module.bias_hh_l0
+    y, end_h, end_c = recurrent.lstm(x, weights, h[0], c[0], None, (None,) * 6, torch.full((rows,), steps))
     found = torch.autograd.grad((y * grad).sum() + end_h.sum() + end_c.square().sum(), leaves)
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
     for one, other in zip(found, wanted, strict=True):
@@ -230,7 +235,7 @@ def test_a_second_backward_pass_and_a_nan_that_stays_in_its_row():
     gates, h, c, weight = torch.randn(4, 3, 20), torch.zeros(3, 5), torch.zeros(3, 5), torch.randn(20, 5)
     gates[1, 2] = torch.nan
     gates.requires_grad_()
-    y, _, _ = recurrent.lstm(gates.clone(), h, c, weight, (None,) * 6, torch.full((3,), 4))
+    y, _, _ = ours(gates, h, c, weight, (None,) * 6, torch.full((3,), 4))
     assert torch.isnan(y[1:, 2]).all()
     assert torch.isfinite(y[:, :2]).all()
     first, second = (torch.autograd.grad(y[:, :2].sum(), gates, retain_graph=True)[0] for _ in range(2))
@@ -261,3 +266,23 @@ def test_packed_matrices_hold_every_element_once_and_zeros(count, rows, columns,
     wide = packed.transpose(1, 2).flatten(2)
     assert torch.equal(wide[:, :, :columns], matrix)
     assert (wide[:, :, columns:] == 0).all()
+
+
+def test_memory_that_a_thread_keeps_is_in_no_gradient(monkeypatch):
+    torch.manual_seed(0)
+    module, xs = nn.LSTM(5, 6), [torch.randn(4, 3, 5, requires_grad=True) for _ in range(2)]
+    weights = module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0
+
+    def outputs(x):
+        return recurrent.lstm(x, weights, torch.zeros(3, 6), torch.zeros(3, 6), None, (None,) * 6, torch.full((3,), 4))
+
+    def gradients(y, x):
+        return torch.autograd.grad(y.square().sum(), [x, *weights], retain_graph=True)
+
+    first, second = (outputs(x)[0] for x in xs)
+    found = gradients(first, xs[0])
+    before = [g.clone() for g in found]
+    gradients(second, xs[1])
+    assert all(torch.equal(g, old) for g, old in zip(found, before, strict=True))
+    monkeypatch.setattr(recurrent, "_WORK", 0)
+    assert all(torch.equal(g, old) for g, old in zip(gradients(first, xs[0]), before, strict=True))

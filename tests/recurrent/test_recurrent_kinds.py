@@ -24,8 +24,9 @@ def tiny(kind, hidden=2, **options):
 
 def through(layer, x, state, masks):
     """One layer's loop with given masks, unscaled outputs."""
-    projected = torch.nn.functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0 + layer.bias_hh_l0)
-    return sequence.lstm(projected, state, layer.weight_hh_l0, masks, getattr(layer, "weight_hr_l0", None))
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hr_l0")
+    weights = sequence.Weights(*(getattr(layer, name, None) for name in names))
+    return sequence.lstm(x, state, weights, None, masks)
 
 
 def enumerated(shape, p_of_one):

@@ -138,16 +138,15 @@ def test_relu_and_no_bias(kind):
 
 
 def steps_of(name):
-    """`sequence`'s function of a cell with the arguments after `projected` and `state`, for H = 2."""
+    """`sequence`'s function of a cell for H = 2, of inputs, which are the products themselves, state and masks."""
     torch.manual_seed(3)
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[name]
-    u, b = torch.randn(gates * 2, 2, dtype=D), torch.randn(2, dtype=D)
-    function = getattr(sequence, name)
-    arguments = {"lstm": lambda m: (u, m), "gru": lambda m: (u, b, m), "rnn": lambda m: (u, m, "tanh")}[name]
+    zero, b = torch.zeros(gates * 2, dtype=D), torch.randn(gates * 2, dtype=D)
+    weights = sequence.Weights(torch.eye(gates * 2, dtype=D), torch.randn(gates * 2, 2, dtype=D), zero, b, None)
+    more = ("tanh",) if name == "rnn" else ()
 
     def run(projected, state, masks):
-        y, end = function(projected, state if name == "lstm" else state[0], *arguments(masks))
-        return y, end if name == "lstm" else (end,)
+        return getattr(sequence, name)(projected, state, weights, None, masks, *more)
 
     return run, gates
 

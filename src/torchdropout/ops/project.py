@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,33 +26,43 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None 
 class _Project(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
-
         x = x.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.mask = mask
-        out = x.new_empty(*x.shape[:-1], len(weight))
-        biases = [None] * _groups(mask) if bias is None else bias.contiguous().chunk(_groups(mask))
-        parts = zip(_seen(x, mask), weight.chunk(_groups(mask)), biases, _columns(out, mask), strict=True)
-        for rows, part, its_bias, there in parts:
-            cpu_product.multiply(rows, part.T, its_bias, there)
-        return out
+        return projected(x, weight, bias, mask)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
+        x, weight = ctx.saved_tensors
+        return *gradients(grad.contiguous(), x, weight, ctx.mask, ctx.needs_input_grad), None
 
-        (x, weight), mask, grad = ctx.saved_tensors, ctx.mask, grad.contiguous()
-        by_x, by_weight = None, None
-        if ctx.needs_input_grad[0]:
-            by_x = _by_inputs(grad, weight, mask).view(x.shape)
-        if ctx.needs_input_grad[1]:
-            by_weight = torch.empty_like(weight)
-            parts = zip(_columns(grad, mask), _seen(x, mask), by_weight.chunk(_groups(mask)), strict=True)
-            for of_out, rows, there in parts:
-                cpu_product.multiply(of_out.T, rows, None, there)
-        return by_x, by_weight, grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None, None
+
+def projected(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+    """The products, of contiguous inputs."""
+    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - kernels load when first needed
+
+    out = x.new_empty(*x.shape[:-1], len(weight))
+    biases = [None] * _groups(mask) if bias is None else bias.contiguous().chunk(_groups(mask))
+    parts = zip(_seen(x, mask), weight.chunk(_groups(mask)), biases, _columns(out, mask), strict=True)
+    for rows, part, its_bias, there in parts:
+        cpu_product.multiply(rows, part.T, its_bias, there)
+    return out
+
+
+def gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, mask: Tensor | None, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those of the inputs, the weights and the bias, each where it is wanted."""
+    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
+
+    by_x = _by_inputs(grad, weight, mask).view(x.shape) if wanted[0] else None
+    by_weight = torch.empty_like(weight) if wanted[1] else None
+    if by_weight is not None:
+        parts = zip(_columns(grad, mask), _seen(x, mask), by_weight.chunk(_groups(mask)), strict=True)
+        for of_out, rows, there in parts:
+            cpu_product.multiply(of_out.T, rows, None, there)
+    return by_x, by_weight, grad.flatten(0, -2).sum(0) if wanted[2] else None
 
 
 def _by_inputs(grad: Tensor, weight: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ Every step is one matrix product and one pass over the gates; the weights' gradi
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout.ops.elementwise import compiles, plain_operations_wanted
+from torchdropout.ops.project import gradients, projected
+
+LSTMWeights = tuple[Tensor, Tensor, Tensor | None]
 
 
 def sequence_serves(*tensors: Tensor) -> bool:
@@ -39,33 +43,40 @@ def _kernel_compiles() -> bool:
 
 
 def lstm(
-    projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: tuple[Tensor | None, ...], lengths: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Tensor, weights: LSTMWeights, h0: Tensor, c0: Tensor, of_input: Tensor | None,
+    masks: tuple[Tensor | None, ...], lengths: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The states after every step, `(T, N, H)`, zero beyond a sequence's length, and its last states.
 
+    The products of the inputs are part of the operation: what is between them and the steps, and its gradient, are the
+    largest tensors of all, and need not outlive it.
+
     Args:
-        projected: `(T, N, 4 H)`, the inputs' part of the gates i, f, g, o, biases included; its memory is used up.
+        x: `(T, N, I)`.
+        weights: `(4 H, I)`, `(4 H, H)`, and `(4 H,)` or None: of the gates i, f, g, o.
         h0: `(N, H)`.
         c0: `(N, H)`.
-        weight: `(4 H, H)`.
+        of_input: `(N, 4, I)`, what multiplies the inputs of each gate, a constant; or None.
         masks: The fields of `kernels.cpu_recurrent.Masks`; constants.
         lengths: `(N,)`, int64.
     """
-    return _LSTM.apply(projected, h0, c0, weight, _constants(masks), lengths)  # type: ignore[no-any-return, no-untyped-call]
+    constant = None if of_input is None else of_input.detach().float()
+    return _LSTM.apply(x, *weights, h0, c0, constant, _constants(masks), lengths)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _LSTM(Function):
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, masks: Any, lengths: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None, h0: Tensor, c0: Tensor,
+        of_input: Tensor | None, masks: Any, lengths: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - kernels load when first needed
 
-        gates = projected.detach().contiguous()
-        h0, c0, weight = h0.contiguous(), c0.contiguous(), weight.contiguous()
-        hs, cs = cpu_recurrent.lstm_forward(gates, h0, c0, weight, masks, lengths)
-        ctx.save_for_backward(gates, h0, c0, weight, hs, cs)
-        ctx.arguments = masks, lengths
+        x, h0, c0, w_hh = x.contiguous(), h0.contiguous(), c0.contiguous(), w_hh.contiguous()
+        gates = projected(x, w_ih, bias, of_input)
+        hs, cs = cpu_recurrent.lstm_forward(gates, h0, c0, w_hh, masks, lengths)
+        ctx.save_for_backward(x, w_ih, w_hh, h0, c0, gates, hs, cs)
+        ctx.arguments = of_input, masks, lengths
         return hs, _last(hs, h0, lengths), _last(cs, c0, lengths)
 
     @staticmethod
@@ -73,14 +84,29 @@ class _LSTM(Function):
     def backward(ctx: Any, grad_hs: Tensor, grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor | None, ...]:
         from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
 
-        (gates, h0, c0, weight, hs, cs), (masks, lengths) = ctx.saved_tensors, ctx.arguments
-        grads, by_h, by_c = gates.clone(), grad_h.contiguous().clone(), grad_c.contiguous().clone()
-        states = (h0, c0, weight, hs, cs)
-        cpu_recurrent.lstm_backward(grads, grad_hs.contiguous(), by_h, by_c, *states, masks, lengths)
-        by_weight = None
-        if ctx.needs_input_grad[3]:
-            by_weight = _by_weight(grads, h0, hs, masks.hidden)
-        return grads, by_h, by_c, by_weight, None, None
+        (x, w_ih, w_hh, h0, c0, gates, hs, cs), (of_input, masks, lengths) = ctx.saved_tensors, ctx.arguments
+        grads, by_h, by_c = _work(gates), grad_h.contiguous().clone(), grad_c.contiguous().clone()
+        cpu_recurrent.lstm_backward(
+            grads, grad_hs.contiguous(), by_h, by_c, h0, c0, w_hh, hs, cs, masks, lengths
+        )  # fmt: skip
+        needed = ctx.needs_input_grad
+        by_x, by_ih, by_bias = gradients(grads, x, w_ih, of_input, (needed[0], needed[1], needed[3]))
+        by_hh = _by_weight(grads, h0, hs, masks.hidden) if needed[2] else None
+        return by_x, by_ih, by_hh, by_bias, by_h, by_c, None, None, None
+
+
+_working = threading.local()
+_WORK = 2**22  # elements, 16 MiB, that a thread keeps for its next backward pass
+
+
+def _work(of: Tensor) -> Tensor:
+    """A copy that the same thread's next call may overwrite: fresh memory costs more than what is computed in it."""
+    if of.numel() > _WORK:
+        return of.clone()
+    kept = getattr(_working, "memory", None)
+    if kept is None or kept.numel() < of.numel():
+        kept = _working.memory = torch.empty(of.numel())
+    return kept[: of.numel()].view(of.shape).copy_(of)
 
 
 def gru(

@@ -7,10 +7,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from torchdropout import ops
 from torchdropout.recurrent import _layout, _native, masks
 from torchdropout.recurrent.kinds import Kind, WeightDrop, combined
 from torchdropout.recurrent.masks import LayerMasks, Sizes
@@ -22,18 +20,6 @@ def check_key(owner: str, key: Tensor | None) -> None:
     if key is not None and (not isinstance(key, Tensor) or key.shape != (2,)):
         got = tuple(key.shape) if isinstance(key, Tensor) else repr(key)
         raise ValueError(f"{owner}: `key` must be one key of shape (2,), got {got}.")
-
-
-def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-    """The products of inputs `(..., N, I)` with the weights of all gates; the masks are `(N, G, I)`."""
-    if ops.sequence_serves(x, weight):
-        return ops.project(x, weight, bias, mask)
-    if mask is None:
-        return F.linear(x, weight, bias)
-    groups = mask.shape[1]
-    biases: Sequence[Any] = [None] * groups if bias is None else bias.chunk(groups)
-    masked = [(x * mask[:, group]).to(x.dtype) for group in range(groups)]
-    return torch.cat([F.linear(*part) for part in zip(masked, weight.chunk(groups), biases, strict=True)], -1)
 
 
 def tied_input(x: Tensor, of_layer: LayerMasks) -> tuple[Tensor, LayerMasks]:
@@ -151,7 +137,7 @@ class Recurrent(nn.RNNBase):
         if _native.serves(x, of_layer, steps):
             y, end = _native.run(self.mode, x, state, weights, lengths, self.training)
         else:
-            y, end = self._steps(project(x, weights.ih, self._bias(weights), of_layer.input), state, weights, steps)
+            y, end = self._steps(x, state, weights, of_layer.input, steps)
         y = masks.backwards(y, lengths) if reverse else y
         return self._between(y, number, key), end
 
@@ -168,13 +154,9 @@ class Recurrent(nn.RNNBase):
         suffix = f"_l{number}{'_reverse' if reverse else ''}"
         return Weights(*(getattr(self, name + suffix, None) for name in names))  # type: ignore[arg-type]
 
-    def _bias(self, weights: Weights) -> Tensor | None:
-        """The biases that may be added to the products of the inputs."""
-        if weights.bias_ih is None or weights.bias_hh is None:
-            return None
-        return weights.bias_ih + weights.bias_hh
-
-    def _steps(self, projected: Tensor, state: State, weights: Weights, steps: StepMasks) -> tuple[Tensor, State]:
+    def _steps(
+        self, x: Tensor, state: State, weights: Weights, of_input: Tensor | None, steps: StepMasks
+    ) -> tuple[Tensor, State]:
         raise NotImplementedError
 
     def extra_repr(self) -> str:

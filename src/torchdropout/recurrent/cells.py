@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torchdropout import rng
 from torchdropout.recurrent import masks as draw
 from torchdropout.recurrent import sequence
-from torchdropout.recurrent._layer import check_key, project
+from torchdropout.recurrent._layer import check_key
 from torchdropout.recurrent._layout import states_of
-from torchdropout.recurrent.gru import early_bias
 from torchdropout.recurrent.kinds import Kind, UpdateDropout, WeightDrop, Zoneout, combined
 from torchdropout.recurrent.masks import Sizes
 from torchdropout.recurrent.sequence import State, StepMasks, Weights
@@ -174,7 +173,7 @@ class LSTMCell(_Cell, nn.LSTMCell):
 
     def _step(self, x: Tensor, state: State, weights: Weights, steps: StepMasks, of_input: Tensor | None) -> State:
         bias = None if weights.bias_ih is None or weights.bias_hh is None else weights.bias_ih + weights.bias_hh
-        projected = project(x, weights.ih, bias, of_input)
+        projected = sequence.project(x, weights.ih, bias, of_input)
         return sequence.lstm_step(projected, state, steps, weights.hh, weights.hr)
 
 
@@ -228,8 +227,6 @@ class GRUCell(_Cell, nn.GRUCell):
         self._set(recurrent)
 
     def _step(self, x: Tensor, state: State, weights: Weights, steps: StepMasks, of_input: Tensor | None) -> State:
-        early, late = None, None
-        if weights.bias_ih is not None and weights.bias_hh is not None:
-            early, late = early_bias(weights.bias_ih, weights.bias_hh), weights.bias_hh[2 * self.hidden_size :]
-        projected = project(x, weights.ih, early, of_input)
+        early, late = sequence.biases_of_gru(weights)
+        projected = sequence.project(x, weights.ih, early, of_input)
         return sequence.gru_step(projected, state, steps, weights.hh, late)

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from torchdropout.recurrent import sequence
 from torchdropout.recurrent._layer import Recurrent
 from torchdropout.recurrent.kinds import Kind
 from torchdropout.recurrent.sequence import State, StepMasks, Weights
-
-
-def early_bias(bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
-    """The biases that may be added to the products of the inputs: all but the state's in the candidate value."""
-    hidden = len(bias_hh) // 3
-    return bias_ih + torch.cat([bias_hh[: 2 * hidden], bias_hh.new_zeros(hidden)])
 
 
 class GRU(Recurrent, nn.GRU):
@@ -77,12 +70,7 @@ class GRU(Recurrent, nn.GRU):
         )  # fmt: skip
         self._set(locked, recurrent)
 
-    def _bias(self, weights: Weights) -> Tensor | None:
-        if weights.bias_ih is None or weights.bias_hh is None:
-            return None
-        return early_bias(weights.bias_ih, weights.bias_hh)
-
-    def _steps(self, projected: Tensor, state: State, weights: Weights, steps: StepMasks) -> tuple[Tensor, State]:
-        late = None if weights.bias_hh is None else weights.bias_hh[2 * self.hidden_size :]
-        outputs, last = sequence.gru(projected, state[0], weights.hh, late, steps)
-        return outputs, (last,)
+    def _steps(
+        self, x: Tensor, state: State, weights: Weights, of_input: Tensor | None, steps: StepMasks
+    ) -> tuple[Tensor, State]:
+        return sequence.gru(x, state, weights, of_input, steps)

@@ -85,5 +85,7 @@ class LSTM(Recurrent, nn.LSTM):
         )
         self._set(locked, recurrent)
 
-    def _steps(self, projected: Tensor, state: State, weights: Weights, steps: StepMasks) -> tuple[Tensor, State]:
-        return sequence.lstm(projected, state, weights.hh, steps, weights.hr)
+    def _steps(
+        self, x: Tensor, state: State, weights: Weights, of_input: Tensor | None, steps: StepMasks
+    ) -> tuple[Tensor, State]:
+        return sequence.lstm(x, state, weights, of_input, steps)

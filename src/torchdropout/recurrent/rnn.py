@@ -69,6 +69,7 @@ class RNN(Recurrent, nn.RNN):
         )  # fmt: skip
         self._set(locked, recurrent)
 
-    def _steps(self, projected: Tensor, state: State, weights: Weights, steps: StepMasks) -> tuple[Tensor, State]:
-        outputs, last = sequence.rnn(projected, state[0], weights.hh, steps, self.nonlinearity)
-        return outputs, (last,)
+    def _steps(
+        self, x: Tensor, state: State, weights: Weights, of_input: Tensor | None, steps: StepMasks
+    ) -> tuple[Tensor, State]:
+        return sequence.rnn(x, state, weights, of_input, steps, self.nonlinearity)

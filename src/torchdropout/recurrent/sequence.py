@@ -7,7 +7,7 @@ function of its own, which `cells.py` shares.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -64,71 +64,74 @@ class StepMasks(NamedTuple):
         )
 
 
-def lstm(
-    projected: Tensor, state: State, weight_hh: Tensor, masks: StepMasks, weight_hr: Tensor | None = None
-) -> tuple[Tensor, State]:
+def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+    """The products of inputs `(..., N, I)` with the weights of all gates; the masks are `(N, G, I)`."""
+    if ops.sequence_serves(x, weight):
+        return ops.project(x, weight, bias, mask)
+    if mask is None:
+        return F.linear(x, weight, bias)
+    groups = mask.shape[1]
+    biases: Sequence[Any] = [None] * groups if bias is None else bias.chunk(groups)
+    masked = [(x * mask[:, group]).to(x.dtype) for group in range(groups)]
+    return torch.cat([F.linear(*part) for part in zip(masked, weight.chunk(groups), biases, strict=True)], -1)
+
+
+def lstm(x: Tensor, state: State, weights: Weights, of_input: Tensor | None, masks: StepMasks) -> tuple[Tensor, State]:
     """An LSTM's sequence.
 
     Args:
-        projected: `(T, N, 4 H)`, the products of the inputs and all biases.
+        x: `(T, N, I)`.
         state: `(h, c)`, of `(N, O)` and `(N, H)`.
-        weight_hh: `(4 H, O)`.
+        weights: Of the layer and direction.
+        of_input: `(N, 4, I)`, what multiplies the inputs of each gate, or None.
         masks: What is dropped.
-        weight_hr: `(O, H)`, which projects the output; None where O is H.
 
     Returns:
         The outputs `(T, N, O)` and the last state.
     """
     h, c = state
-    if weight_hr is None and ops.sequence_serves(projected, h, c, weight_hh):
+    bias = None if weights.bias_ih is None or weights.bias_hh is None else weights.bias_ih + weights.bias_hh
+    if weights.hr is None and ops.sequence_serves(x, h, c, weights.hh):
         *multipliers, _ = masks
-        outputs, h, c = ops.lstm(projected, h, c, weight_hh, tuple(multipliers), _lengths(masks, projected))
+        of_gates = weights.ih, weights.hh, bias
+        outputs, h, c = ops.lstm(x, of_gates, h, c, of_input, tuple(multipliers), _lengths(masks, x))
         return outputs, (h, c)
-    return _loop(lstm_step, projected, state, masks, weight_hh, weight_hr)
+    projected = project(x, weights.ih, bias, of_input)
+    return _loop(lstm_step, projected, state, masks, weights.hh, weights.hr)
 
 
-def gru(
-    projected: Tensor, state: Tensor, weight_hh: Tensor, bias_hh: Tensor | None, masks: StepMasks
-) -> tuple[Tensor, Tensor]:
-    """A GRU's sequence.
-
-    Args:
-        projected: `(T, N, 3 H)`, the products of the inputs and all biases but one.
-        state: `h`, `(N, H)`.
-        weight_hh: `(3 H, H)`.
-        bias_hh: `(H,)` or None: the state's bias in the candidate value, which `r` multiplies.
-        masks: What is dropped.
-
-    Returns:
-        The outputs `(T, N, H)` and the last state.
-    """
-    if ops.sequence_serves(projected, state, weight_hh):
+def gru(x: Tensor, state: State, weights: Weights, of_input: Tensor | None, masks: StepMasks) -> tuple[Tensor, State]:
+    """A GRU's sequence; for the arguments see `lstm`, the state is `(h,)`."""
+    early, late = biases_of_gru(weights)
+    projected = project(x, weights.ih, early, of_input)
+    if ops.sequence_serves(projected, state[0], weights.hh):
         *multipliers, _ = masks
-        return ops.gru(projected, state, weight_hh, bias_hh, tuple(multipliers), _lengths(masks, projected))
-    outputs, (last,) = _loop(gru_step, projected, (state,), masks, weight_hh, bias_hh)
-    return outputs, last
+        outputs, last = ops.gru(projected, state[0], weights.hh, late, tuple(multipliers), _lengths(masks, projected))
+        return outputs, (last,)
+    return _loop(gru_step, projected, state, masks, weights.hh, late)
+
+
+def biases_of_gru(weights: Weights) -> tuple[Tensor | None, Tensor | None]:
+    """Those that may be added to the products of the inputs, and the state's in the candidate, which `r` multiplies."""
+    if weights.bias_ih is None or weights.bias_hh is None:
+        return None, None
+    hidden = len(weights.bias_hh) // 3
+    late = weights.bias_hh[2 * hidden :]
+    return weights.bias_ih + torch.cat([weights.bias_hh[: 2 * hidden], torch.zeros_like(late)]), late
 
 
 def rnn(
-    projected: Tensor, state: Tensor, weight_hh: Tensor, masks: StepMasks, nonlinearity: str
-) -> tuple[Tensor, Tensor]:
-    """A plain RNN's sequence.
-
-    Args:
-        projected: `(T, N, H)`, the products of the inputs and all biases.
-        state: `h`, `(N, H)`.
-        weight_hh: `(H, H)`.
-        masks: What is dropped.
-        nonlinearity: `"tanh"` or `"relu"`.
-
-    Returns:
-        The outputs `(T, N, H)` and the last state.
-    """
-    if ops.sequence_serves(projected, state, weight_hh):
+    x: Tensor, state: State, weights: Weights, of_input: Tensor | None, masks: StepMasks, nonlinearity: str
+) -> tuple[Tensor, State]:
+    """A plain RNN's sequence, `nonlinearity` being `tanh` or `relu`; for the rest see `lstm`, the state is `(h,)`."""
+    bias = None if weights.bias_ih is None or weights.bias_hh is None else weights.bias_ih + weights.bias_hh
+    projected = project(x, weights.ih, bias, of_input)
+    if ops.sequence_serves(projected, state[0], weights.hh):
         *multipliers, _ = masks
-        return ops.rnn(projected, state, weight_hh, tuple(multipliers), _lengths(masks, projected), nonlinearity)
-    outputs, (last,) = _loop(rnn_step, projected, (state,), masks, weight_hh, nonlinearity)
-    return outputs, last
+        lengths = _lengths(masks, projected)
+        outputs, last = ops.rnn(projected, state[0], weights.hh, tuple(multipliers), lengths, nonlinearity)
+        return outputs, (last,)
+    return _loop(rnn_step, projected, state, masks, weights.hh, nonlinearity)
 
 
 def _lengths(masks: StepMasks, projected: Tensor) -> Tensor:
