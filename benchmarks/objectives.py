@@ -1,11 +1,16 @@
 """What losses of several noisy passes cost: steps of R-Drop and of multi-sample dropout against a plain step.
 
-python benchmarks/objectives.py [--threads N] [--seconds S]
+python benchmarks/objectives.py [--threads N] [--seconds S] [--default-allocator]
+
+Steps of several sizes take turns here, after which glibc gives memory back that the next step must fetch again: up to a
+third of a step, whichever comes next. So the allocator is told to keep it, by starting anew, unless told not to.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 
 import torch
@@ -62,11 +67,17 @@ def rows(place: str, seconds: float) -> list[list[str]]:
     ]
 
 
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
+    parser.add_argument("--default-allocator", action="store_true")
     options = parser.parse_args()
+    if not options.default_allocator and not ALLOCATOR.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ALLOCATOR)
     torch.set_num_threads(options.threads)
     print(f"{machine()}\n")
     print("CNN, batch 64, one SGD step with backward\n")

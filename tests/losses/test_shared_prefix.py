@@ -303,6 +303,21 @@ def test_wrapped_and_hooked_models_are_called_as_they_are():
     assert td.shared_prefix(model).reason == "it has hooks"
 
 
+def test_a_parameter_that_meets_noise_is_no_work_before_it(calls):
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places, self.drop, self.c = nn.Parameter(torch.ones(4)), td.Dropout(0.5), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.c(self.drop(x) + self.places)
+
+    model = Placed()
+    assert not td.shared_prefix(model).saves
+    shared(model, 2)
+    assert calls == [12]
+
+
 def test_a_tensor_made_in_the_forward_and_other_arguments():
     class Made(nn.Module):
         def __init__(self):

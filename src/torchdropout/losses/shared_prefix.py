@@ -71,7 +71,7 @@ class SharedPrefix:
         self._last_use = _last_uses(self._before, self._boundary), _last_uses(self._after, [])
         self.shared = tuple(str(n.target) for n in self._before if n.op == "call_module")
         self.noise = tuple(first)
-        self._worth = any(_has_parameters(n, model) for n in self._before)
+        self._worth = any(_works(n, noisy, model) for n in self._before)
 
     def before(self, inputs: Sequence[Any]) -> dict[fx.Node, Any]:
         """What the steps after the cut need, from a model's inputs."""
@@ -153,8 +153,10 @@ def shared_prefix(model: nn.Module, num_inputs: int = 1) -> SharedPrefix:
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[int, tuple[Any, SharedPrefix]]] = WeakKeyDictionary()
-_SKIPPED = {"_parameters", "_buffers", "_modules", "_p_tensor"}
-_TOLD = {"training", "draws_per", "_forward_hooks", "_forward_pre_hooks"}  # all that matters of a module that tells
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TOLD = ("training", "draws_per", *_HOOKS)  # all that matters of a module that tells what it draws
+_KNOWN_TO_MATTER = (*_TOLD, "p", "_p", "dropout", "num_layers", "inplace", "inference", "per", "_recurrent", "forward")
+_SKIPPED = vars(nn.Module()).keys() - set(_TOLD)
 
 
 def _state(model: nn.Module, unseen: tuple[str, ...]) -> list[Any]:
@@ -167,12 +169,12 @@ def _state(model: nn.Module, unseen: tuple[str, ...]) -> list[Any]:
 
 
 def _shown_attributes(module: nn.Module) -> list[tuple[str, Any]]:
-    tells = _sources.declared(module) and not _sources.is_known_module(module)
-    return [
-        (name, _shown(value))
-        for name, value in vars(module).items()
-        if (name in _TOLD if tells else name not in _SKIPPED)
-    ]
+    held = vars(module)
+    if _sources.is_known_module(module):
+        return [(name, _shown(held[name])) for name in _KNOWN_TO_MATTER if name in held]
+    if _sources.declared(module):
+        return [(name, _shown(held[name])) for name in _TOLD if name in held]
+    return [(name, _shown(value)) for name, value in held.items() if name not in _SKIPPED]
 
 
 def _shown(value: Any) -> Any:
@@ -220,11 +222,14 @@ def _last_uses(nodes: list[fx.Node], kept: list[fx.Node]) -> dict[fx.Node, list[
     return uses
 
 
-def _has_parameters(node: fx.Node, model: nn.Module) -> bool:
-    if node.op not in ("call_module", "get_attr"):
+def _works(node: fx.Node, noisy: set[fx.Node], model: nn.Module) -> bool:
+    """Whether a step before the cut calls a module with parameters, or uses a parameter."""
+    if node.op not in ("call_module", "get_attr") or str(node.target).startswith("_tensor_constant"):
         return False
-    found = operator.attrgetter(str(node.target))(model) if not str(node.target).startswith("_tensor") else None
-    return isinstance(found, nn.Parameter) or (isinstance(found, nn.Module) and any(True for _ in found.parameters()))
+    found = operator.attrgetter(str(node.target))(model)
+    if isinstance(found, nn.Module):
+        return any(True for _ in found.parameters())
+    return isinstance(found, nn.Parameter) and any(user not in noisy for user in node.users)
 
 
 def _copied(value: Any) -> Any:
