@@ -286,3 +286,11 @@ def test_memory_that_a_thread_keeps_is_in_no_gradient(monkeypatch):
     assert all(torch.equal(g, old) for g, old in zip(found, before, strict=True))
     monkeypatch.setattr(recurrent, "_WORK", 0)
     assert all(torch.equal(g, old) for g, old in zip(gradients(first, xs[0]), before, strict=True))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 20])
+def test_a_backward_pass_in_parts_is_the_whole_one(rows, monkeypatch):
+    for of in (1, 3, 64):
+        monkeypatch.setattr(recurrent, "_ROWS", of)
+        check(9, rows, 11, 4, 1, 2, 1, 1, 1, 1)
+        check(9, rows, 11, 0, 0, 0, 0, 0, 0, 0)

@@ -30,6 +30,12 @@ class Masks(NamedTuple):
     zone_hidden: Tensor | None = None
     output: Tensor | None = None
 
+    def of_steps(self, part: slice) -> Masks:
+        """The masks of some steps."""
+        update = self.update if self.update is None or len(self.update) == 1 else self.update[part]
+        cell, hidden = (None if zone is None else zone[part] for zone in (self.zone_cell, self.zone_hidden))
+        return self._replace(update=update, zone_cell=cell, zone_hidden=hidden)
+
 
 @functools.cache
 def compiled(cell: str, name: str) -> Any:
@@ -56,12 +62,16 @@ def lstm_forward(
     return hs, cs
 
 
+def packed_for_backward(weight: Tensor, masks: Masks) -> Tensor:
+    """An LSTM's weights `(4 H, H)` as `lstm_backward` reads them."""
+    return cpu_product.strips(weight.view(_groups(masks) or 1, -1, weight.shape[1]))
+
+
 def lstm_backward(
-    gates: Tensor, grad_hs: Tensor, grad_h: Tensor, grad_c: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, hs: Tensor,
+    gates: Tensor, grad_hs: Tensor, grad_h: Tensor, grad_c: Tensor, h0: Tensor, c0: Tensor, packed: Tensor, hs: Tensor,
     cs: Tensor, masks: Masks, lengths: Tensor,
 ) -> None:  # fmt: skip
     """Gradients in place: of the pre-activations in `gates`, of the first states in `grad_h` and `grad_c`."""
-    packed = cpu_product.strips(weight.view(_groups(masks) or 1, -1, h0.shape[1]))
     _run_lstm("backward", [gates, packed, h0, c0, hs, cs], lengths, masks, [grad_hs, grad_c, grad_h])
 
 

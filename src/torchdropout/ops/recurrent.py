@@ -85,16 +85,33 @@ class _LSTM(Function):
         from torchdropout.kernels import cpu_recurrent  # noqa: PLC0415 - as above
 
         (x, w_ih, w_hh, h0, c0, gates, hs, cs), (of_input, masks, lengths) = ctx.saved_tensors, ctx.arguments
-        grads, by_h, by_c = _work(gates), grad_h.contiguous().clone(), grad_c.contiguous().clone()
-        cpu_recurrent.lstm_backward(
-            grads, grad_hs.contiguous(), by_h, by_c, h0, c0, w_hh, hs, cs, masks, lengths
-        )  # fmt: skip
-        needed = ctx.needs_input_grad
-        by_x, by_ih, by_bias = gradients(grads, x, w_ih, of_input, (needed[0], needed[1], needed[3]))
-        by_hh = _by_weight(grads, h0, hs, masks.hidden) if needed[2] else None
+        grad_hs, by_h, by_c = grad_hs.contiguous(), grad_h.contiguous().clone(), grad_c.contiguous().clone()
+        packed, needed = cpu_recurrent.packed_for_backward(w_hh, masks), ctx.needs_input_grad
+        by_x = torch.empty_like(x) if needed[0] else None
+        sums: list[Tensor | None] = [None, None, None]
+        steps = -(-_ROWS // len(h0))
+        for start in range((len(x) - 1) // steps * steps, -1, -steps):
+            part = slice(start, start + steps)
+            before = (h0, c0) if start == 0 else (hs[start - 1], cs[start - 1])
+            grads = _work(gates[part])
+            cpu_recurrent.lstm_backward(
+                grads, grad_hs[part], by_h, by_c, *before, packed, hs[part], cs[part], masks.of_steps(part),
+                lengths - start,
+            )  # fmt: skip
+            of_x, *of_weights = gradients(grads, x[part], w_ih, of_input, (needed[0], needed[1], needed[3]))
+            if by_x is not None and of_x is not None:
+                by_x[part] = of_x
+            of_weights.append(_by_weight(grads, before[0], hs[part], masks.hidden) if needed[2] else None)
+            sums = [_sum(old, new) for old, new in zip(sums, of_weights, strict=True)]
+        by_ih, by_bias, by_hh = sums
         return by_x, by_ih, by_hh, by_bias, by_h, by_c, None, None, None
 
 
+def _sum(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    return new if old is None or new is None else old.add_(new)
+
+
+_ROWS = 1024  # of gradients that are worked on at a time: enough for the products, few enough to stay near
 _working = threading.local()
 _WORK = 2**22  # elements, 16 MiB, that a thread keeps for its next backward pass
 
