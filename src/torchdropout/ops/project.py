@@ -54,26 +54,31 @@ def gradients(
     grad: Tensor, x: Tensor, weight: Tensor, mask: Tensor | None, wanted: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those of the inputs, the weights and the bias, each where it is wanted."""
+    by_x = _by_inputs(grad, weight, mask).view(x.shape) if wanted[0] else None
+    by_weight = product_with_inputs(grad, x, mask) if wanted[1] else None
+    return by_x, by_weight, grad.flatten(0, -2).sum(0) if wanted[2] else None
+
+
+def product_with_inputs(grad: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+    """`(out, in)`: the sum over all rows of the gradients of outputs times the inputs that each group of gates saw."""
     from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
 
-    by_x = _by_inputs(grad, weight, mask).view(x.shape) if wanted[0] else None
-    by_weight = torch.empty_like(weight) if wanted[1] else None
-    if by_weight is not None:
-        parts = zip(_columns(grad, mask), _seen(x, mask), by_weight.chunk(_groups(mask)), strict=True)
-        for of_out, rows, there in parts:
-            cpu_product.multiply(of_out.T, rows, None, there)
-    return by_x, by_weight, grad.flatten(0, -2).sum(0) if wanted[2] else None
+    total = x.new_empty(grad.shape[-1], x.shape[-1])
+    parts = zip(_columns(grad, mask), _seen(x, mask), total.chunk(_groups(mask)), strict=True)
+    for of_out, rows, there in parts:
+        cpu_product.multiply(of_out.T, rows, None, there)
+    return total
 
 
 def _by_inputs(grad: Tensor, weight: Tensor, mask: Tensor | None) -> Tensor:
     from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
 
-    parts = zip(_columns(grad, mask), weight.chunk(_groups(mask)), strict=True)
-    products = (cpu_product.multiply(of_out, part).view(*grad.shape[:-1], -1) for of_out, part in parts)
     if mask is None:
-        return next(products)
-    total = next(products) * mask[:, 0]
-    for group, product in enumerate(products, 1):
+        return cpu_product.multiply(grad.flatten(0, -2), weight)
+    product = grad.new_empty(*grad.shape[:-1], weight.shape[1])
+    total = torch.zeros_like(product)
+    for group, (of_out, part) in enumerate(zip(_columns(grad, mask), weight.chunk(_groups(mask)), strict=True)):
+        cpu_product.multiply(of_out, part, None, product.flatten(0, -2))
         total.addcmul_(product, mask[:, group])
     return total
 
@@ -83,12 +88,13 @@ def _groups(mask: Tensor | None) -> int:
 
 
 def _seen(x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
-    """The inputs as each group of gates sees them, in rows."""
+    """The inputs as each group of gates sees them, in rows; each takes the memory of the one before."""
     if mask is None:
         yield x.flatten(0, -2)
         return
+    masked = torch.empty_like(x)
     for group in range(mask.shape[1]):
-        yield (x * mask[:, group]).flatten(0, -2)
+        yield torch.mul(x, mask[:, group], out=masked).flatten(0, -2)
 
 
 def _columns(out: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout.ops.elementwise import compiles, plain_operations_wanted
-from torchdropout.ops.project import gradients, projected
+from torchdropout.ops.project import gradients, product_with_inputs, projected
 
 LSTMWeights = tuple[Tensor, Tensor, Tensor | None]
 
@@ -240,12 +240,4 @@ def _last(states: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
 
 def _by_weight(grads: Tensor, h0: Tensor, hs: Tensor, hidden: Tensor | None) -> Tensor:
     """One product over all steps; one a group of gates where each has a mask of its own."""
-    from torchdropout.kernels import cpu_product  # noqa: PLC0415 - as above
-
-    before = torch.cat([h0.unsqueeze(0), hs[:-1]])
-    rows = grads.flatten(0, 1)
-    if hidden is None:
-        return cpu_product.multiply(rows.T, before.flatten(0, 1))
-    masked = ((before * mask).flatten(0, 1) for mask in hidden.unbind(1))
-    parts = rows.chunk(hidden.shape[1], 1)
-    return torch.cat([cpu_product.multiply(part.T, states) for part, states in zip(parts, masked, strict=True)])
+    return product_with_inputs(grads, torch.cat([h0.unsqueeze(0), hs[:-1]]), hidden)
