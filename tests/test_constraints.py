@@ -61,6 +61,14 @@ def test_each_units_incoming_weights(name, rule):
     assert all(torch.equal(dict(layer.named_parameters())[n], p) for n, p in biases.items())
 
 
+def test_the_noise_of_variational_layers_is_no_weight():
+    layer = td.SparseVariationalLinear(3, 2)
+    before = layer.log_sigma2.detach().clone()
+    td.constrain_(torch.optim.SGD(layer.parameters(), lr=0.1), layer, td.NonNegative())
+    assert torch.equal(layer.log_sigma2, before)
+    assert (layer.weight >= 0).all()
+
+
 def test_it_holds_after_every_step_and_no_longer_once_removed():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))

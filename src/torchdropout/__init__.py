@@ -1,8 +1,12 @@
 """Every dropout method for PyTorch: faithful to the papers, reproducible, and close to free on a CPU."""
 
-from torchdropout import functional, schedules
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from torchdropout import functional
 from torchdropout._version import __version__
-from torchdropout.constraints import MaxNorm, NonNegative, UnitNorm, constrain_
 from torchdropout.layers._moments import Moments
 from torchdropout.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from torchdropout.layers.avg_pool import AvgPoolDropout1d, AvgPoolDropout2d
@@ -34,25 +38,54 @@ from torchdropout.layers.variational import VariationalDropout
 from torchdropout.layers.variational_conv import VariationalConv1d, VariationalConv2d
 from torchdropout.layers.variational_linear import VariationalLinear
 from torchdropout.layers.word import WordDropout
-from torchdropout.losses.activation import ar_loss, tar_loss
-from torchdropout.losses.kl import kl_loss
-from torchdropout.losses.multi_sample import MultiSampleDropout, multi_sample_loss
-from torchdropout.losses.param_groups import param_groups
-from torchdropout.losses.penalty import penalty
-from torchdropout.losses.proximal import proximal_l1_
-from torchdropout.losses.r_drop import RDropLoss, r_drop
-from torchdropout.losses.regularization import Regularization, regularization_loss
-from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
-from torchdropout.recipes import Advice, DropoutRecipe, dropout_recipe
-from torchdropout.recurrent.cells import GRUCell, LSTMCell
-from torchdropout.recurrent.gru import GRU
-from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational, WeightDrop, Zoneout
-from torchdropout.recurrent.lstm import LSTM
-from torchdropout.recurrent.rnn import RNN
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
-from torchdropout.scheduler import DropoutScheduler
-from torchdropout.schedules import depth_rates, size_rates
-from torchdropout.surgery import NoiseSource, insert_after_, insert_before_, noise_sources, replace_, revert_
+
+if TYPE_CHECKING:
+    from torchdropout import schedules
+    from torchdropout.constraints import MaxNorm, NonNegative, UnitNorm, constrain_
+    from torchdropout.losses.activation import ar_loss, tar_loss
+    from torchdropout.losses.kl import kl_loss
+    from torchdropout.losses.multi_sample import MultiSampleDropout, multi_sample_loss
+    from torchdropout.losses.param_groups import param_groups
+    from torchdropout.losses.penalty import penalty
+    from torchdropout.losses.proximal import proximal_l1_
+    from torchdropout.losses.r_drop import RDropLoss, r_drop
+    from torchdropout.losses.regularization import Regularization, regularization_loss
+    from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
+    from torchdropout.recipes import Advice, DropoutRecipe, dropout_recipe
+    from torchdropout.recurrent.cells import GRUCell, LSTMCell
+    from torchdropout.recurrent.gru import GRU
+    from torchdropout.recurrent.kinds import CellDropout, UpdateDropout, Variational, WeightDrop, Zoneout
+    from torchdropout.recurrent.lstm import LSTM
+    from torchdropout.recurrent.rnn import RNN
+    from torchdropout.scheduler import DropoutScheduler
+    from torchdropout.schedules import depth_rates, size_rates
+    from torchdropout.surgery import NoiseSource, insert_after_, insert_before_, noise_sources, replace_, revert_
+
+# What is loaded when it is first asked for, so that the layers alone are what an import costs.
+_LATER = {
+    "torchdropout": ("schedules",),
+    "torchdropout.constraints": ("MaxNorm", "NonNegative", "UnitNorm", "constrain_"),
+    "torchdropout.losses.activation": ("ar_loss", "tar_loss"),
+    "torchdropout.losses.kl": ("kl_loss",),
+    "torchdropout.losses.multi_sample": ("MultiSampleDropout", "multi_sample_loss"),
+    "torchdropout.losses.param_groups": ("param_groups",),
+    "torchdropout.losses.penalty": ("penalty",),
+    "torchdropout.losses.proximal": ("proximal_l1_",),
+    "torchdropout.losses.r_drop": ("RDropLoss", "r_drop"),
+    "torchdropout.losses.regularization": ("Regularization", "regularization_loss"),
+    "torchdropout.losses.shared_prefix": ("SharedPrefix", "shared_prefix"),
+    "torchdropout.recipes": ("Advice", "DropoutRecipe", "dropout_recipe"),
+    "torchdropout.recurrent.cells": ("GRUCell", "LSTMCell"),
+    "torchdropout.recurrent.gru": ("GRU",),
+    "torchdropout.recurrent.kinds": ("CellDropout", "UpdateDropout", "Variational", "WeightDrop", "Zoneout"),
+    "torchdropout.recurrent.lstm": ("LSTM",),
+    "torchdropout.recurrent.rnn": ("RNN",),
+    "torchdropout.scheduler": ("DropoutScheduler",),
+    "torchdropout.schedules": ("depth_rates", "size_rates"),
+    "torchdropout.surgery": ("NoiseSource", "insert_after_", "insert_before_", "noise_sources", "replace_", "revert_"),
+}
+_MODULES = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
     "GRU",
@@ -147,3 +180,19 @@ __all__ = [
     "split",
     "tar_loss",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name that is not loaded yet."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _MODULES[name]
+    if module == __name__:
+        return importlib.import_module(f"{module}.{name}")
+    globals()[name] = getattr(importlib.import_module(module), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """All names, loaded or not."""
+    return sorted({*globals(), *__all__})

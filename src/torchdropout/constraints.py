@@ -171,7 +171,7 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
         if not isinstance(module, _WEIGHTED):
             continue
         for name, p in module.named_parameters(prefix, recurse=False):
-            if p.dim() > 1:
+            if p.dim() > 1 and "weight" in name.rpartition(".")[2]:  # and not what says how noisy they are
                 yield name, p, module.groups if isinstance(module, _TRANSPOSED) else 0
         if torch.nn.utils.parametrize.is_parametrized(module):
             raise ValueError(

@@ -36,6 +36,19 @@ def test_import_adds_less_than_a_tenth_of_a_second():
     assert min(float(run(code)[0]) for _ in range(3)) < 0.1
 
 
+def test_what_is_loaded_later_is_what_type_checkers_see_and_is_loaded():
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {node.module: tuple(alias.name for alias in node.names) for node in block.body}
+    assert seen == torchdropout._LATER
+    assert set(torchdropout._MODULES) < set(torchdropout.__all__) <= set(dir(torchdropout))
+    loaded = run("import sys, torchdropout; print(*(name for name in sys.modules if name.startswith('torchdropout.')))")
+    assert not {module for module in torchdropout._LATER if module != "torchdropout"} & set(loaded)
+    assert run("import torchdropout as td; td.LSTM(1, 1); print(td.schedules.Early().until > 0)") == ["True"]
+    with pytest.raises(AttributeError, match="module 'torchdropout' has no attribute 'Dropuot'"):
+        torchdropout.Dropuot  # noqa: B018 - asking is what is tested
+
+
 def test_the_public_names_exist():
     for name in torchdropout.__all__:
         assert getattr(torchdropout, name) is not None
