@@ -7,11 +7,13 @@ from dataclasses import dataclass
 # Where methods go in a network, and which built-in models have such a place.
 PLACES: dict[str, tuple[str, ...]] = {
     "activations": ("linear", "mlp", "cnn", "transformer", "lstm"),
+    "SELU activations": ("mlp", "cnn"),
     "inputs": ("linear", "mlp", "cnn", "transformer"),
     "weights": ("linear", "mlp", "cnn", "transformer", "lstm"),
     "hidden weights": ("mlp", "cnn", "transformer"),
     "kernels": ("cnn", "transformer"),
     "maps": ("cnn",),
+    "SELU maps": ("cnn",),
     "pools": ("cnn",),
     "attention": ("transformer",),
     "branches": ("transformer",),
@@ -21,6 +23,9 @@ PLACES: dict[str, tuple[str, ...]] = {
     "recurrent": ("lstm",),
     "words": ("lstm",),
 }
+
+# What examples with so many axes of positions are called.
+RANKS: dict[int, str] = {1: "sequences", 2: "images", 3: "volumes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,11 @@ class Method:
         test_time: What happens in eval mode.
         reference: Authors, title, venue, year.
         input_shape: The shape of an input that shows the method's sharing pattern.
+        place: Where it goes in a network, a key of `PLACES`.
+        dims: How many axes of positions its maps have, a key of `RANKS`; None where that does not matter.
         argument: The name of the strength's argument: a drop probability `p`, a standard deviation `std` or another;
             empty where the method has none. For recurrent kinds `p` stands for all of their probabilities.
         default: The strength that a comparison uses when none is named.
-        place: Where it goes in a network, a key of `PLACES`; empty where no built-in model has such a place.
     """
 
     name: str
@@ -55,14 +61,28 @@ class Method:
     test_time: str
     reference: str
     input_shape: tuple[int, ...]
+    place: str
+    dims: int | None = None
     argument: str = "p"
     default: float = 0.5
-    place: str = ""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The built-in models of `torchdropout compare` that the method can be placed in."""
-        return PLACES[self.place] if self.place else ()
+        """The built-in models of `torchdropout compare` that the method can be placed in.
+
+        The transformer reads images, which leaves out the rows for sequences and volumes.
+        """
+        return tuple(m for m in PLACES[self.place] if m != "transformer" or self.dims in (None, 2))
+
+    @property
+    def needs_selu(self) -> bool:
+        """Whether it acts on the activations of SELU, whose mean and variance it keeps, and on no others."""
+        return self.place.startswith("SELU")
+
+    @property
+    def family(self) -> str:
+        """The name without its number of axes: `drop-block` of `drop-block2d`."""
+        return self.name.removesuffix(f"{self.dims}d")
 
     @property
     def is_kind(self) -> bool:
@@ -99,27 +119,28 @@ METHODS: tuple[Method, ...] = (
     Method(
         "dropout1d", "Spatial dropout, sequences", "Dropout1d", "dropout1d",
         noise="Bernoulli / keep", shared="length", target="feature maps", test_time="identity",
-        reference=_TOMPSON, input_shape=(32, 64, 8),
+        reference=_TOMPSON, input_shape=(32, 64, 8), default=0.2, place="maps", dims=1,
     ),
     Method(
         "dropout2d", "Spatial dropout, images", "Dropout2d", "dropout2d",
         noise="Bernoulli / keep", shared="height, width", target="feature maps", test_time="identity",
-        reference=_TOMPSON, input_shape=(32, 64, 4, 4), default=0.2, place="maps",
+        reference=_TOMPSON, input_shape=(32, 64, 4, 4), default=0.2, place="maps", dims=2,
     ),
     Method(
         "dropout3d", "Spatial dropout, volumes", "Dropout3d", "dropout3d",
         noise="Bernoulli / keep", shared="depth, height, width", target="feature maps", test_time="identity",
-        reference=_TOMPSON, input_shape=(32, 64, 2, 2, 2),
+        reference=_TOMPSON, input_shape=(32, 64, 2, 2, 2), default=0.2, place="maps", dims=3,
     ),
     Method(
         "alpha", "Alpha dropout", "AlphaDropout", "alpha_dropout",
         noise="Bernoulli, then an affine map", shared="nothing", target="SELU activations", test_time="identity",
-        reference=_KLAMBAUER, input_shape=(64, 128), default=0.1,
+        reference=_KLAMBAUER, input_shape=(64, 128), default=0.1, place="SELU activations",
     ),
     Method(
         "feature-alpha", "Feature alpha dropout", "FeatureAlphaDropout", "feature_alpha_dropout",
         noise="Bernoulli, then an affine map", shared="all but batch and channel", target="SELU feature maps",
         test_time="identity", reference=_KLAMBAUER, input_shape=(32, 64, 4, 4), default=0.1,
+        place="SELU maps",
     ),
     Method(
         "gaussian", "Gaussian dropout", "GaussianDropout", "gaussian_dropout",
@@ -140,12 +161,13 @@ METHODS: tuple[Method, ...] = (
     Method(
         "dropconnect1d", "DropConnect, sequences", "DropConnectConv1d", "dropconnect",
         noise="Bernoulli", shared="positions", target="weights and biases",
-        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 8),
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 8), place="kernels", dims=1,
     ),
     Method(
         "dropconnect2d", "DropConnect, images", "DropConnectConv2d", "dropconnect",
         noise="Bernoulli", shared="positions", target="weights and biases",
-        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 4, 4), place="kernels",
+        test_time="the mean of a normal's activation", reference=_WAN, input_shape=(32, 16, 4, 4),
+        place="kernels", dims=2,
     ),
     Method(
         "standout", "Standout (adaptive dropout)", "StandoutLinear", "standout",
@@ -177,12 +199,12 @@ METHODS: tuple[Method, ...] = (
     Method(
         "variational1d", "Variational dropout, sequences", "VariationalConv1d", "variational_linear",
         noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
-        reference=_KINGMA, input_shape=(16, 32, 8),
+        reference=_KINGMA, input_shape=(16, 32, 8), place="kernels", dims=1,
     ),
     Method(
         "variational2d", "Variational dropout, images", "VariationalConv2d", "variational_linear",
         noise="Normal(1, alpha)", shared="nothing", target="weights", test_time="mean weights",
-        reference=_KINGMA, input_shape=(16, 32, 6, 6), place="kernels",
+        reference=_KINGMA, input_shape=(16, 32, 6, 6), place="kernels", dims=2,
     ),
     Method(
         "sparse-variational", "Sparse variational dropout", "SparseVariationalLinear", "sparse_variational_linear",
@@ -193,13 +215,13 @@ METHODS: tuple[Method, ...] = (
         "sparse-variational1d", "Sparse variational dropout, sequences", "SparseVariationalConv1d",
         "sparse_variational_linear",
         noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
-        reference=_MOLCHANOV, input_shape=(16, 32, 8), argument="", default=0.0,
+        reference=_MOLCHANOV, input_shape=(16, 32, 8), argument="", default=0.0, place="kernels", dims=1,
     ),
     Method(
         "sparse-variational2d", "Sparse variational dropout, images", "SparseVariationalConv2d",
         "sparse_variational_linear",
         noise="Normal(0, sigma**2), added", shared="nothing", target="weights", test_time="noisy weights are zero",
-        reference=_MOLCHANOV, input_shape=(16, 32, 6, 6), argument="", default=0.0, place="kernels",
+        reference=_MOLCHANOV, input_shape=(16, 32, 6, 6), argument="", default=0.0, place="kernels", dims=2,
     ),
     Method(
         "log-normal", "Log-normal dropout (structured Bayesian pruning)", "LogNormalDropout", "log_normal_dropout",
@@ -216,54 +238,55 @@ METHODS: tuple[Method, ...] = (
     Method(
         "concrete1d", "Concrete dropout, sequences", "ConcreteDropout1d", "concrete_dropout",
         noise="relaxed Bernoulli / keep", shared="length", target="feature maps",
-        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 8), default=0.1,
+        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 8), default=0.1, place="kernels", dims=1,
     ),
     Method(
         "concrete2d", "Concrete dropout, images", "ConcreteDropout2d", "concrete_dropout",
         noise="relaxed Bernoulli / keep", shared="height, width", target="feature maps",
-        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 4, 4), default=0.1, place="kernels",
+        test_time="times the mean", reference=_CONCRETE, input_shape=(32, 64, 4, 4), default=0.1,
+        place="kernels", dims=2,
     ),
     Method(
         "max-pool1d", "Max-pooling dropout, sequences", "MaxPoolDropout1d", "max_pool_dropout1d",
         noise="Bernoulli", shared="nothing", target="max-pooling windows",
-        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 8),
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 8), place="pools", dims=1,
     ),
     Method(
         "max-pool2d", "Max-pooling dropout, images", "MaxPoolDropout2d", "max_pool_dropout2d",
         noise="Bernoulli", shared="nothing", target="max-pooling windows",
-        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4), place="pools",
+        test_time="probabilistic weighted pooling", reference=_WU, input_shape=(32, 16, 4, 4), place="pools", dims=2,
     ),
     Method(
         "avg-pool1d", "Average-pooling dropout, sequences", "AvgPoolDropout1d", "avg_pool_dropout1d",
         noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
-        reference=_SRIVASTAVA, input_shape=(32, 16, 8),
+        reference=_SRIVASTAVA, input_shape=(32, 16, 8), place="pools", dims=1,
     ),
     Method(
         "avg-pool2d", "Average-pooling dropout, images", "AvgPoolDropout2d", "avg_pool_dropout2d",
         noise="Bernoulli", shared="nothing", target="average-pooling windows", test_time="keep times the average",
-        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4), place="pools",
+        reference=_SRIVASTAVA, input_shape=(32, 16, 4, 4), place="pools", dims=2,
     ),
     Method(
         "max-drop", "Max-Drop", "MaxDrop", "max_drop",
         noise="Bernoulli", shared="the window", target="maxima of feature maps", test_time="identity",
-        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2, place="maps",
+        reference=_PARK, input_shape=(32, 16, 4, 4), default=0.2, place="maps", dims=2,
     ),
     Method(
         "drop-block1d", "DropBlock, sequences", "DropBlock1d", "drop_block1d",
         noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
-        reference=_GHIASI, input_shape=(32, 16, 16), default=0.1,
+        reference=_GHIASI, input_shape=(32, 16, 16), default=0.1, place="maps", dims=1,
     ),
     Method(
         "drop-block2d", "DropBlock, images", "DropBlock2d", "drop_block2d",
         noise="Bernoulli seeds of blocks", shared="the block", target="feature maps", test_time="identity",
-        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1, place="maps",
+        reference=_GHIASI, input_shape=(32, 16, 14, 14), default=0.1, place="maps", dims=2,
     ),
     Method(
         "cutout", "Cutout", "Cutout", "cutout",
         noise="a zero square at a random place", shared="channels", target="input images", test_time="identity",
         reference="DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017, "
         "arXiv:1708.04552",
-        input_shape=(256, 3, 8, 8), argument="size", default=0.5, place="inputs",
+        input_shape=(256, 3, 8, 8), argument="size", default=0.5, place="inputs", dims=2,
     ),
     Method(
         "drop-path", "DropPath (stochastic depth)", "DropPath", "drop_path",
@@ -366,6 +389,11 @@ def get(name: str) -> Method:
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"no method is called {name!r}.{hint} Known: {', '.join(names())}.")
+
+
+def forms(method: Method) -> dict[int, Method]:
+    """The rows of a method for sequences, images and volumes, by their number of axes."""
+    return {row.dims: row for row in METHODS if row.dims is not None and row.family == method.family}
 
 
 def as_markdown() -> str:

@@ -80,9 +80,17 @@ def test_output_has_a_column_per_class(model, shape):
     assert fresh(model, Placed("dropout", 0.5), shape=shape)(torch.randn(4, *shape)).shape == (4, 10)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 3), (13,)])
-def test_examples_that_the_cnn_cannot_take(shape):
-    with pytest.raises(StudyError, match="'cnn' needs images of at least 4 x 4, got examples of"):
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        ((1, 8, 3), "images of 1 x 8 x 3"),
+        ((2, 3), "sequences of 2 x 3"),
+        ((1, 8, 8, 2), "volumes of"),
+        ((13,), "exampl"),
+    ],
+)
+def test_examples_that_the_cnn_cannot_take(shape, found):
+    with pytest.raises(StudyError, match=f"'cnn' needs .* of at least 4 along each axis, got {found}"):
         fresh("cnn", PLAIN, shape=shape)
 
 

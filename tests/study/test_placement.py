@@ -1,7 +1,5 @@
 """Where each method goes in the built-in networks, and what it leaves as it is."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -10,25 +8,41 @@ import torchdropout as td
 from torchdropout import catalog
 from torchdropout.losses.kl import divergence
 from torchdropout.study import CompareConfig, StudyError, compare
-from torchdropout.study.conditions import Placed, expand
+from torchdropout.study.conditions import Placed, expand, lacks_convolution
 from torchdropout.study.hooks import of
 from torchdropout.study.models import build, check
 from torchdropout.study.placement import Placement
 
 IMAGE = (1, 8, 8)
+SHAPES = {1: (2, 16), 2: IMAGE, 3: (1, 4, 6, 8)}  # of a sequence, an image and a volume
 WORDS, VOCABULARY = (12,), 40
-EVERY = [(row.name, model) for row in catalog.METHODS for model in row.models]
 
 
-def made(method, model="mlp", seed=3, shape=None, **settings):
+def ranks(row, model):
+    """Of the data that a method is tried on: its own, and in a convolutional network all that it has a form for."""
+    if row.dims or model != "cnn":
+        return (row.dims or 2,)
+    return tuple(dims for dims in SHAPES if not lacks_convolution(row, dims))
+
+
+EVERY = [(row.name, model, dims) for row in catalog.METHODS for model in row.models for dims in ranks(row, model)]
+
+
+def made(method, model="mlp", seed=3, shape=IMAGE, **settings):
     torch.manual_seed(seed)
-    shape, vocabulary = (WORDS, VOCABULARY) if model == "lstm" else (shape or IMAGE, 0)
+    shape, vocabulary = (WORDS, VOCABULARY) if model == "lstm" else (shape, 0)
     strength = None if method == "none" or not catalog.get(method).argument else catalog.get(method).default
     return build(CompareConfig(model=model, **settings), shape, 10, Placed(method, strength), vocabulary=vocabulary)
 
 
-def examples(model, count):
-    return torch.randint(1, VOCABULARY, (count, *WORDS)) if model == "lstm" else torch.rand(count, *IMAGE)
+def pair(method, model, dims):
+    """The plain network and the method's, on data of a rank, with the activation that the method is for."""
+    activation = "selu" if catalog.get(method).needs_selu else "relu"
+    return (made(name, model, shape=SHAPES[dims], activation=activation) for name in ("none", method))
+
+
+def examples(model, count, dims=2):
+    return torch.randint(1, VOCABULARY, (count, *WORDS)) if model == "lstm" else torch.rand(count, *SHAPES[dims])
 
 
 def values(model):
@@ -45,9 +59,9 @@ def parts(network):
     return [*layers, *(kind for layer in layers for kind in getattr(layer, "recurrent", ()))]
 
 
-@pytest.mark.parametrize(("method", "model"), EVERY)
-def test_the_method_is_in_the_network_and_initial_values_are_the_plain_networks(method, model):
-    plain, network = made("none", model), made(method, model)
+@pytest.mark.parametrize(("method", "model", "dims"), EVERY)
+def test_the_method_is_in_the_network_and_initial_values_are_the_plain_networks(method, model, dims):
+    plain, network = pair(method, model, dims)
     kind = getattr(td, catalog.get(method).layer)
     if method == "drop-key":
         kind = td.DropKeyMultiheadAttention
@@ -55,34 +69,59 @@ def test_the_method_is_in_the_network_and_initial_values_are_the_plain_networks(
     found = values(network)
     for name, value in values(plain).items():
         assert torch.equal(found[name], value), name
-    text = model == "lstm"
-    check(network, CompareConfig(model=model), WORDS if text else IMAGE, 10, vocabulary=VOCABULARY if text else 0)
+    shape, vocabulary = (WORDS, VOCABULARY) if model == "lstm" else (SHAPES[dims], 0)
+    check(network, CompareConfig(model=model), shape, 10, vocabulary=vocabulary)
 
 
-@pytest.mark.parametrize(("method", "model"), EVERY)
-def test_the_method_makes_noise_in_training_only(method, model):
-    network, x = made(method, model), examples(model, 6)
+@pytest.mark.parametrize(("method", "model", "dims"), EVERY)
+def test_the_method_makes_noise_in_training_only(method, model, dims):
+    (_, network), x = pair(method, model, dims), examples(model, 6, dims)
     torch.manual_seed(0)
     one, other = network.train()(x), network(x)
     assert one.shape == (6, 10)
     if method not in (
         "layer-drop",
         "sparse-variational",
+        "sparse-variational1d",
         "sparse-variational2d",
     ):  # drawn for all at once; log s2 = -10
         assert not torch.allclose(one, other, rtol=1e-6)
     assert torch.equal(network.eval()(x), network(x))
 
 
-@pytest.mark.parametrize(("method", "model"), EVERY)
-def test_every_parameter_is_trained(method, model):
-    network, x = made(method, model).train(), examples(model, 16)
+@pytest.mark.parametrize(("method", "model", "dims"), EVERY)
+def test_every_parameter_is_trained(method, model, dims):
+    (_, network), x = pair(method, model, dims), examples(model, 16, dims)
+    network.train()
     total = sum(network(x).square().mean() for _ in range(4))
     kl = divergence(network)
     (total if kl is None else total + kl / 100).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize(("method", "model", "dims"), EVERY)
+def test_two_steps_change_the_network_otherwise_than_the_plain_one(method, model, dims):
+    x, y = examples(model, 16, dims), torch.arange(16) % 10
+    ends = []
+    for network in pair(method, model, dims):
+        torch.manual_seed(4)
+        step = torch.optim.SGD(network.train().parameters(), lr=0.1)
+        for _ in range(2):
+            loss = nn.functional.cross_entropy(network(x), y)
+            kl = divergence(network)
+            (loss if kl is None else loss + kl / 1000).backward()
+            step.step()
+            step.zero_grad()
+        ends.append(values(network))
+    assert all(torch.isfinite(value).all() for value in ends[1].values())
+    assert any(not torch.equal(ends[1][name], value) for name, value in ends[0].items())
+
+
+def test_every_row_of_the_catalogue_has_a_place_in_a_model():
+    assert {row.name for row in catalog.METHODS} == {method for method, _, _ in EVERY}
+    assert all(row.dims in (None, *SHAPES) for row in catalog.METHODS)
 
 
 def test_methods_for_all_weights_and_for_hidden_ones():
@@ -93,6 +132,7 @@ def test_methods_for_all_weights_and_for_hidden_ones():
     convolutions = made("variational", "cnn")
     assert isinstance(convolutions.convolution1, td.VariationalConv2d)
     assert isinstance(convolutions.linear1, td.VariationalLinear)
+    assert isinstance(made("concrete", "cnn", shape=SHAPES[1]).convolution1, td.ConcreteDropout1d)
     kernels = made("dropconnect2d", "cnn")
     assert type(kernels.convolution2) is td.DropConnectConv2d
     assert type(kernels.linear1) is nn.Linear
@@ -119,6 +159,8 @@ def test_blocks_fit_the_maps():
         m.block_size for m in made("drop-block2d", "cnn", shape=(1, 28, 28)).modules() if isinstance(m, td.DropBlock2d)
     ]
     assert sizes == [7, 7]
+    runs = [m.block_size for m in made("drop-block1d", "cnn", shape=(3, 8)).modules() if isinstance(m, td.DropBlock1d)]
+    assert runs == [4, 2]
 
 
 def test_divergence_is_that_of_every_layer_once_and_joins_the_loss_in_nats_per_example():
@@ -160,9 +202,3 @@ def test_noise_needs_a_site_and_sometimes_the_number_of_features():
         place("hidden")
     with pytest.raises(StudyError, match="method 'log-normal' needs `features`"):
         Placement(Placed("log-normal"))("dense")
-
-
-def test_all_methods_of_a_table_leave_out_what_needs_images():
-    names = {c.method for c in expand(CompareConfig(methods=("all",)))}
-    assert "cutout" in names
-    assert math.isclose(catalog.get("cutout").default, 0.5)

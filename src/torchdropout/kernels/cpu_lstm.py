@@ -172,12 +172,6 @@ def _sum_of_products(a, b, c, n, out):
 
 
 @njit(**OPTIONS)
-def _copy_tanh(c, n, out):
-    for j in range(n):
-        store(out, j, tanh(load(c, j)))
-
-
-@njit(**OPTIONS)
 def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement for each thing loaded and stored
     """One step of some rows backward: the gates' activations become gradients of their pre-activations.
 
@@ -228,7 +222,7 @@ def _cells_back(task, t, before_c, begin, end):  # noqa: PLR0915 - a statement f
                 split(dh, kept_h, zone_h, place, n)
             if field(task, OUTPUT):
                 times(dh, output, state, n)
-            _copy_tanh(c, n, c)
+            tanhs(c, n)
             _by_output(dh, o, c, dc, n, do)
             if field(task, CELL):
                 times(dc, cell, state, n)

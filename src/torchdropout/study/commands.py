@@ -10,7 +10,7 @@ from rich.console import Console
 
 from torchdropout._version import __version__
 from torchdropout.study import catalogue_table
-from torchdropout.study.config import AUTOCAST, MODELS, OPTIMIZERS, SCHEDULES, TASKS, CompareConfig
+from torchdropout.study.config import ACTIVATIONS, AUTOCAST, MODELS, OPTIMIZERS, SCHEDULES, TASKS, CompareConfig
 from torchdropout.study.datasets import NAMES, VARIABLE
 from torchdropout.study.errors import StudyError
 
@@ -57,6 +57,9 @@ def compare(
     max_examples: Annotated[int, typer.Option(help="Training examples to keep.", show_default="all")] = 0,
     model: Annotated[str, typer.Option(help=f"{', '.join(MODELS)} or module:factory.")] = _DEFAULT.model,
     widths: Annotated[str, typer.Option(help="The hidden layers of the mlp.")] = ",".join(map(str, _DEFAULT.widths)),
+    activation: Annotated[
+        str, typer.Option(help=f"Of the mlp's and the cnn's hidden layers: {', '.join(ACTIVATIONS)}.")
+    ] = _DEFAULT.activation,
     methods: Annotated[
         str, typer.Option(help="Names of `torchdropout methods`, and none, separated by commas; or all.")
     ] = ",".join(_DEFAULT.methods),

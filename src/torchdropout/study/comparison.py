@@ -103,9 +103,9 @@ def _prepare(config: CompareConfig) -> _Prepared:
         max_examples=config.max_examples,
     )
     models.check_reads(config, data)
+    compared = conditions.fitting(named, config, data)
     protocol.judge(config, data)
     material = Material(config, data, protocol.divide(config, data))
-    compared = conditions.fitting(named, config, data)
     _check_model(material, compared)
     return _Prepared(material, compared, protocol.plan(config, compared))
 

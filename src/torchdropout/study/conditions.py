@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from torchdropout import catalog
 from torchdropout.study.config import MODELS, CompareConfig
 from torchdropout.study.datasets import Dataset
@@ -17,6 +15,15 @@ SITES = ("input", "conv", "dense")
 
 # Srivastava et al. 2014, appendix B: inputs are kept with 0.8 and convolutions with 0.75 where hidden layers keep 0.5.
 LIMITS = {"input": 0.2, "conv": 0.25, "dense": 1.0}
+
+# Where noise of a place acts.
+SITES_OF = {
+    "activations": SITES,
+    "SELU activations": ("conv", "dense"),
+    "maps": ("conv",),
+    "SELU maps": ("conv",),
+}
+_NOISE = ("activations", "SELU activations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,8 @@ class Placed:
         """The strength at a site, or None where nothing acts.
 
         A drop probability is limited to 0.2 at the inputs and to 0.25 after convolutions. Methods that drop whole
-        feature maps act after convolutions only, at full strength. A standard deviation is the same everywhere.
+        feature maps act after convolutions only, at full strength; those for SELU leave the inputs alone. A standard
+        deviation is the same everywhere.
 
         Args:
             site: `input`, `conv` or `dense`.
@@ -72,8 +80,10 @@ class Placed:
         if self.strength is None:
             return None
         row = catalog.get(self.method)
-        if row.place == "maps":
-            return self.strength if site == "conv" else None
+        if site not in SITES_OF.get(row.place, SITES):
+            return None
+        if row.place in ("maps", "SELU maps"):
+            return self.strength
         return min(self.strength * share, LIMITS[site]) if row.argument == "p" else self.strength
 
 
@@ -81,7 +91,7 @@ def expand(config: CompareConfig) -> tuple[Condition, ...]:
     """Every condition of a comparison, in the order the methods were named.
 
     Raises:
-        StudyError: A method is unknown, or cannot be placed in the model.
+        StudyError: A method is unknown, or cannot be placed in the model, or not with its activation.
     """
     conditions = tuple(_of_method(name, config) for name in _names(config))
     if config.p and not any(condition.argument == "p" for condition in conditions):
@@ -92,11 +102,41 @@ def expand(config: CompareConfig) -> tuple[Condition, ...]:
 
 
 def fitting(conditions: tuple[Condition, ...], config: CompareConfig, data: Dataset) -> tuple[Condition, ...]:
-    """All methods, less those that act on images where the examples are none; methods that were named stay."""
-    images = isinstance(data.inputs, np.ndarray) and data.inputs.ndim == 4
-    if images or ALL not in config.methods:
-        return conditions
-    return tuple(c for c in conditions if c.method == PLAIN or catalog.get(c.method).place != "inputs")
+    """The conditions, less those of all methods that do not fit the examples' axes.
+
+    Raises:
+        StudyError: A method that was named acts on sequences, images or volumes, and the examples are something else.
+    """
+    if ALL in config.methods:
+        return tuple(c for c in conditions if c.method == PLAIN or _fits(catalog.get(c.method), config, data))
+    for row in (catalog.get(condition.method) for condition in conditions if condition.method != PLAIN):
+        if not _reads(row, config, data):
+            where = f"acts on {catalog.RANKS[row.dims or 0]}, got {data.description}"
+            raise StudyError(f"compare: method {row.name!r} {where}{_hint(row, data.dims)}")
+    return conditions
+
+
+def lacks_convolution(row: catalog.Method, dims: int) -> bool:
+    """Whether a method that replaces all layers has convolutions, but none over so many axes."""
+    known = catalog.forms(row) if row.place == "weights" else {}
+    return bool(known) and dims not in known
+
+
+def _fits(row: catalog.Method, config: CompareConfig, data: Dataset) -> bool:
+    return _reads(row, config, data) and not (config.model == "cnn" and lacks_convolution(row, data.dims))
+
+
+def _reads(row: catalog.Method, config: CompareConfig, data: Dataset) -> bool:
+    """Whether the examples have the row's axes; what a network of the user's makes of plain numbers is not known."""
+    return row.dims in (None, data.dims) or (":" in config.model and not data.dims)
+
+
+def _hint(row: catalog.Method, dims: int) -> str:
+    """The row of the same method that fits."""
+    known = catalog.forms(row)
+    if dims in known:
+        return f"; did you mean {known[dims].name!r}?"
+    return f"; it has no form for {catalog.RANKS[dims]}." if dims else "."
 
 
 def _names(config: CompareConfig) -> tuple[str, ...]:
@@ -105,8 +145,8 @@ def _names(config: CompareConfig) -> tuple[str, ...]:
     if len(config.methods) > 1:
         raise StudyError(f"compare: `methods` must name nothing besides {ALL!r}, got {', '.join(config.methods)}.")
     own = ":" in config.model  # what a user's network has a place for, apart from noise, is not known
-    fits = [row.name for row in catalog.METHODS if (row.place == "activations" if own else config.model in row.models)]
-    return (PLAIN, *fits)
+    rows = [row for row in catalog.METHODS if (row.place in _NOISE if own else config.model in row.models)]
+    return (PLAIN, *(row.name for row in rows if not _activation_refusal(row, config)))
 
 
 def _of_method(name: str, config: CompareConfig) -> Condition:
@@ -114,13 +154,23 @@ def _of_method(name: str, config: CompareConfig) -> Condition:
         return Condition(PLAIN)
     row = _row(name)
     if config.model in MODELS and config.model not in row.models:
-        where = (
-            f"it fits {' and '.join(row.models)}" if row.models else "none of the built-in models has a place for it"
-        )
+        where = f"it fits {' and '.join(row.models)}"
         raise StudyError(f"compare: method {name!r} cannot be placed in model {config.model!r}: {where}.")
+    if refusal := _activation_refusal(row, config):
+        raise StudyError(f"compare: method {name!r} {refusal}.")
     if not row.argument:
         return Condition(name)
     return Condition(name, config.p if row.argument == "p" and config.p else (row.default,))
+
+
+def _activation_refusal(row: catalog.Method, config: CompareConfig) -> str:
+    """What the method asks of hidden activations that the network's are not; empty if they suit."""
+    selu = config.activation == "selu"
+    if row.needs_selu and not selu:
+        return f"acts on SELU activations; give --activation selu, got {config.activation}"
+    if selu and row.family == "max-pool":
+        return "needs activations that are not negative; give --activation relu, got selu"
+    return ""
 
 
 def _row(name: str) -> catalog.Method:

@@ -15,6 +15,7 @@ from torchdropout.study.errors import StudyError
 MODELS = ("linear", "mlp", "cnn", "transformer", "lstm")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
+ACTIVATIONS = ("relu", "selu")
 AUTOCAST = ("none", "bfloat16", "float16")
 TASKS = ("classification", "regression")
 _LISTS = ("methods", "p", "widths")
@@ -33,10 +34,13 @@ class CompareConfig:
         task: `classification` or `regression`; None to tell from the targets.
         log_target: Whether to learn the logarithm of a regression's target; errors stay in the target's own units.
         max_examples: Keep only so many training examples, a stratified random part; None for all.
-        model: The network that every method is placed in: `linear`, `mlp`, `cnn`, `transformer`,
-            `lstm` (which alone reads text) or `module:factory`.
+        model: The network that every method is placed in: `linear`, `mlp`, `cnn` (of sequences, images or volumes),
+            `transformer` (of images), `lstm` (which alone reads text) or `module:factory`.
         widths: The hidden layers of the `mlp`.
-        methods: Names from the catalogue, and `none` for the plain network; `all` for every one that fits the model.
+        activation: Of the hidden layers of the `mlp`, the `cnn` or a factory's network: `relu`, or `selu` with the
+            initial values that belong to it.
+        methods: Names from the catalogue, and `none` for the plain network; `all` for every one that fits the model,
+            its activation and the data.
         p: Drop probabilities for each method that takes one, the best of them chosen on an inner validation part of
             the training data; empty for each method's default.
         p_by_width: Whether a hidden layer's drop probability is in proportion to its width, the widest having `p`.
@@ -66,6 +70,7 @@ class CompareConfig:
     max_examples: int | None = None
     model: str = "mlp"
     widths: tuple[int, ...] = (512, 512)
+    activation: str = "relu"
     methods: tuple[str, ...] = ("none", "dropout", "gaussian")
     p: tuple[float, ...] = ()
     p_by_width: bool = False
@@ -101,6 +106,9 @@ class CompareConfig:
     def _check_words(self) -> None:
         if ":" not in self.model:
             _one_of("model", self.model, (*MODELS, "module:factory"))
+        _one_of("activation", self.activation, ACTIVATIONS)
+        if self.activation != "relu" and self.model in MODELS and self.model not in ("mlp", "cnn"):
+            raise StudyError(f"compare: `activation` must be relu for model {self.model!r}, got {self.activation!r}.")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("autocast", self.autocast, AUTOCAST)

@@ -28,6 +28,7 @@ def of(material: Material, conditions: tuple[Condition, ...], runs: int) -> dict
             "examples": len(data.targets),
             "test_examples": 0 if data.test_targets is None else len(data.test_targets),
             "description": data.description,
+            "dims": data.dims,
             "classes": list(data.classes),
             "note": data.note,
             "fingerprint": data.fingerprint,

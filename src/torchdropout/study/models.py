@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import OrderedDict
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchdropout import catalog
 from torchdropout.study.conditions import Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.errors import StudyError
@@ -40,7 +42,8 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
         config: Which model; `module:factory` names a function `factory(shape, outputs, noise)` that returns a network,
             whose argument `noise` makes a layer for a site: `noise("input")`, `noise("conv")` or `noise("dense")`, and
             the layers that a method may replace: `noise.linear(ins, outs)`, `noise.conv(...)`, `noise.pool(2)`,
-            `noise.lstm(ins, outs)`.
+            `noise.lstm(ins, outs)`; convolutions and pools are over as many axes as the examples have, two if they
+            have none. `noise.activation(layer)` is the configured activation after such a layer.
         shape: The shape of one example.
         outputs: The number of classes, or 1.
         placed: The method at its strength.
@@ -49,7 +52,7 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
     Raises:
         StudyError: The examples do not fit the model, the factory fails, or the method has no place in the network.
     """
-    place = Placement(placed)
+    place = Placement(placed, config.activation, len(shape) - 1 if len(shape) > 1 else 2)
     if config.model == "transformer":
         model = _transformer(shape, outputs, place)
     elif config.model == TEXT:
@@ -134,30 +137,32 @@ def _mlp(shape: Shape, outputs: int, place: Placement, config: CompareConfig) ->
     parts = _inputs(place, before)
     for number, width in enumerate(config.widths, 1):
         share = width / max(config.widths) if config.p_by_width else 1.0
-        parts += [(f"linear{number}", place.linear(before, width, first=number == 1)), (f"relu{number}", nn.ReLU())]
+        linear = place.linear(before, width, first=number == 1)
+        parts += [(f"linear{number}", linear), (f"{config.activation}{number}", place.activation(linear))]
         parts += [(f"dense{number}", place("dense", share, features=width))]
         before = width
     return [*parts, ("output", place.linear(before, outputs, last=True))]
 
 
-def _cnn(shape: Shape, outputs: int, place: Placement, _: CompareConfig) -> Parts:
-    channels, height, width = _image(shape, "cnn")
+def _cnn(shape: Shape, outputs: int, place: Placement, config: CompareConfig) -> Parts:
+    channels, *sizes = _maps(shape)
     parts: Parts = [("whole", place.inputs()), ("input", place("input", features=channels, dim=1))]
-    before, side = channels, min(height, width)
+    before = channels
     for number, maps in enumerate(MAPS, 1):
-        first = number == 1
+        convolution = place.conv(before, maps, 3, first=number == 1, padding=1)
         parts += [
-            (f"convolution{number}", place.conv(before, maps, 3, first=first, padding=1)),
-            (f"relu{number}", nn.ReLU()),
-            (f"conv{number}", place("conv", features=maps, dim=1, size=side)),
+            (f"convolution{number}", convolution),
+            (f"{config.activation}{number}", place.activation(convolution)),
+            (f"conv{number}", place("conv", features=maps, dim=1, size=min(sizes))),
             (f"pool{number}", place.pool(2)),
         ]
-        before, side = maps, side // 2
+        before, sizes = maps, [size // 2 for size in sizes]
+    linear = place.linear(before * math.prod(sizes), DENSE)
     return [
         *parts,
         ("flatten", nn.Flatten()),
-        ("linear1", place.linear(MAPS[-1] * (height // 4) * (width // 4), DENSE)),
-        ("relu3", nn.ReLU()),
+        ("linear1", linear),
+        (f"{config.activation}3", place.activation(linear)),
         ("dense1", place("dense", features=DENSE)),
         ("output", place.linear(DENSE, outputs, last=True)),
     ]
@@ -170,9 +175,16 @@ def _transformer(shape: Shape, outputs: int, place: Placement) -> nn.Module:
     return Transformer(_image(shape, "transformer"), outputs, place)
 
 
+def _maps(shape: Shape) -> Shape:
+    if len(shape) - 1 not in catalog.RANKS or min(shape[1:]) < 4:
+        rule = "needs sequences, images or volumes of at least 4 along each axis"
+        raise StudyError(f"compare: model 'cnn' {rule}, got {_examples(shape)}.")
+    return shape
+
+
 def _image(shape: Shape, model: str) -> tuple[int, int, int]:
     if len(shape) != 3 or min(shape[1:]) < 4:
-        raise StudyError(f"compare: model {model!r} needs images of at least 4 x 4, got examples of {_sizes(shape)}.")
+        raise StudyError(f"compare: model {model!r} needs images of at least 4 x 4, got {_examples(shape)}.")
     return shape[0], shape[1], shape[2]
 
 
@@ -187,6 +199,10 @@ def _made(name: str, shape: Shape, outputs: int, place: Placement) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise StudyError(f"{name}: the factory must return a torch.nn.Module, got {type(model).__name__}.")
     return model
+
+
+def _examples(shape: Shape) -> str:
+    return f"{catalog.RANKS.get(len(shape) - 1, 'examples')} of {_sizes(shape)}"
 
 
 def _sizes(shape: Shape) -> str:

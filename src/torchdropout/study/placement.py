@@ -6,23 +6,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 import torchdropout
 from torchdropout import catalog
 from torchdropout.recurrent import kinds
-from torchdropout.study.conditions import PLAIN, SITES, Placed
+from torchdropout.study.conditions import PLAIN, SITES, SITES_OF, Placed, lacks_convolution
 from torchdropout.study.errors import StudyError
 
-# Methods that come as one class for linear layers and another for convolutions act on both where a network has both.
-_CONVOLUTIONS = {
-    "concrete": "ConcreteDropout2d",
-    "sparse-variational": "SparseVariationalConv2d",
-    "variational": "VariationalConv2d",
-}
 _PER_FEATURE = ("log-normal", "variational-dropout")  # their layers have parameters for each feature
-_WRAPPERS = ("concrete", "concrete2d")  # their layers take the layer that consumes the noise
-_RECTIFIED = ("dropconnect", "dropconnect2d")  # their test rule averages after the activation
 _BLOCK = 7  # the paper's block, where a feature map is large enough for it
+_SAMPLES = 32  # of a pre-activation, where DropConnect's average after the activation has no closed form
+_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class Placement:
@@ -30,10 +26,18 @@ class Placement:
 
     Calling it makes the noise of a site. Layers have the initial values of the plain network, whatever the method:
     they are converted from plain ones, and nothing that a method adds touches the random state.
+
+    Args:
+        placed: The method at its strength.
+        activation: What follows hidden layers: `relu`, or `selu`, whose layers begin with LeCun's normal weights and
+            without biases (Klambauer et al. 2017).
+        dims: How many axes convolutions and pools go over.
     """
 
-    def __init__(self, placed: Placed) -> None:
+    def __init__(self, placed: Placed, activation: str = "relu", dims: int = 2) -> None:
         self.placed = placed
+        self.selu = activation == "selu"
+        self.dims = dims
         self.row = None if placed.method == PLAIN else catalog.get(placed.method)
         self.acted = self.row is None
 
@@ -51,10 +55,10 @@ class Placement:
         """
         if site not in SITES:
             raise ValueError(f"noise: `site` must be one of {', '.join(SITES)}, got {site!r}.")
-        if not (self._is("activations") or (self._is("maps") and site == "conv")):
+        if self.row is None or site not in SITES_OF.get(self.row.place, ()):
             return nn.Identity()
         settings = self._strength(site, share)
-        if self.placed.method == "drop-block2d" and size is not None:
+        if self.row.family == "drop-block" and size is not None:
             settings["block_size"] = min(_BLOCK, max(1, size // 2))
         if self.placed.method not in _PER_FEATURE:
             return self._made(**settings)
@@ -69,23 +73,35 @@ class Placement:
     def linear(self, ins: int, outs: int, *, first: bool = False, last: bool = False) -> nn.Module:
         """A linear layer; `last` is the output's, which only methods for all weights replace."""
         plain = nn.Linear(ins, outs)
+        if not last:
+            self._begin(plain)
         if not (self._is("weights") or (self._is("hidden weights") and not last)):
             return plain
         return self._converted(plain, self._class(), "input" if first else "dense")
 
     def conv(self, ins: int, outs: int, kernel: int, *, first: bool = False, **options: Any) -> nn.Module:
-        """A convolution over images."""
-        plain = nn.Conv2d(ins, outs, kernel, **options)
+        """A convolution over sequences, images or volumes, as the data are.
+
+        Raises:
+            StudyError: The method replaces convolutions, but has none over so many axes.
+        """
+        plain = _CONVOLUTIONS[self.dims](ins, outs, kernel, **options)
+        self._begin(plain)
         if self._is("kernels"):
             return self._converted(plain, self._class(), "input" if first else "conv")
-        if self._is("weights") and self.placed.method in _CONVOLUTIONS:
-            layer = getattr(torchdropout, _CONVOLUTIONS[self.placed.method])
-            return self._converted(plain, layer, "input" if first else "conv")
-        return plain
+        if self.row is None or not self._is("weights") or not catalog.forms(self.row):
+            return plain
+        return self._converted(plain, self._convolution(self.row), "input" if first else "conv")
+
+    def activation(self, layer: nn.Module) -> nn.Module:
+        """What follows a hidden layer; the identity if that layer of the method applies it itself."""
+        if not self.selu:
+            return nn.ReLU()
+        return nn.Identity() if getattr(layer, "activation", None) is functional.selu else nn.SELU()
 
     def pool(self, size: int) -> nn.Module:
         """A pooling of non-overlapping windows."""
-        return self._made(size, **self._strength("dense")) if self._is("pools") else nn.MaxPool2d(size)
+        return self._made(size, **self._strength("dense")) if self._is("pools") else _POOLS[self.dims](size)
 
     def attention(self, features: int, heads: int) -> nn.Module:
         """Multi-head attention of `(N, T, F)`."""
@@ -129,6 +145,32 @@ class Placement:
         """The method's layer, at its strength at a site, if that is its place, else None."""
         return self._made(**options, **self._strength(site)) if self._is(place) else None
 
+    def _begin(self, plain: nn.Linear | nn.modules.conv._ConvNd) -> None:
+        """Initial values of a hidden layer: where PyTorch's are not meant, LeCun's."""
+        if self.selu:
+            nn.init.kaiming_normal_(plain.weight, nonlinearity="linear")
+            if plain.bias is not None:
+                nn.init.zeros_(plain.bias)
+
+    def _activated(self) -> dict[str, Any]:
+        """For layers that mask or average after the activation: which it is."""
+        if self._family() not in ("dropconnect", "standout"):
+            return {}
+        if not self.selu:
+            return {"activation": "relu"}
+        return {"activation": functional.selu} | ({"samples": _SAMPLES} if self._family() == "dropconnect" else {})
+
+    def _family(self) -> str:
+        return "" if self.row is None else self.row.family
+
+    def _convolution(self, row: catalog.Method) -> Any:
+        """The convolution of a method that replaces all layers."""
+        if lacks_convolution(row, self.dims):
+            kinds = " and ".join(catalog.RANKS[dims] for dims in sorted(catalog.forms(row)))
+            rule = f"has convolutions over {kinds} only, none over {catalog.RANKS[self.dims]}"
+            raise StudyError(f"compare: method {row.name!r} {rule}.")
+        return getattr(torchdropout, catalog.forms(row)[self.dims].layer)
+
     def _is(self, place: str) -> bool:
         return self.row is not None and self.row.place == place
 
@@ -149,11 +191,9 @@ class Placement:
 
     def _converted(self, plain: nn.Module, layer: Any, site: str) -> nn.Module:
         self.acted = True
-        settings: dict[str, Any] = self._strength(site)
-        if self.placed.method in _RECTIFIED:
-            settings["activation"] = "relu"
+        settings: dict[str, Any] = self._strength(site) | self._activated()
         with torch.random.fork_rng(devices=[]):
-            if self.placed.method in _WRAPPERS:
+            if self._family() == "concrete":  # its layers take the layer that consumes the noise
                 return layer(plain, **settings)  # type: ignore[no-any-return]
             convert = layer.from_linear if isinstance(plain, nn.Linear) else layer.from_conv
             return convert(plain, **settings)  # type: ignore[no-any-return]

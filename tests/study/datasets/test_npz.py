@@ -55,7 +55,7 @@ BROKEN = {
     "half a test split": ({"inputs": X, "targets": Y, "test_inputs": X}, "found inputs, targets, test_inputs"),
     "lengths": ({"inputs": X, "targets": Y[:2]}, "one target for each input, found 3 inputs and 2 targets"),
     "rank": ({"inputs": X[0], "targets": Y}, r"found \(2,\)"),
-    "three dimensions": ({"inputs": np.zeros((3, 4, 4)), "targets": Y}, r"width\), or .*, found \(3, 4, 4\)"),
+    "six axes": ({"inputs": np.zeros((3, 4, 4, 4, 4, 4)), "targets": Y}, r"width\), or .*, found \(3, 4, 4, 4, 4, 4\)"),
     "targets' rank": ({"inputs": X, "targets": Y[:, None]}, r"targets must be of shape \(examples,\), found \(3, 1\)"),
     "text inputs": ({"inputs": X.astype(str), "targets": Y}, "inputs must be real numbers, found <U32"),
     "complex": ({"inputs": X * 1j, "targets": Y}, "inputs must be real numbers, found complex128"),

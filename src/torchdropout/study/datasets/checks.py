@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from torchdropout import catalog
 from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from torchdropout.study.datasets.dataset import Dataset, Inputs
 
 _LARGEST = 1e100
-_LARGEST_PIXEL = 1e18
+_LARGEST_OF_MAPS = 1e18
 MOST_LEVELS = 100
 _TASKS = ("classification", "regression")
 REAL = "buif"
+_SHAPES = (
+    "of shape (examples, numbers), (examples, channels, length), (examples, channels, height, width) or (examples, "
+    "channels, depth, height, width), or texts as objects (examples,)"
+)
 
 
 def check(data: Dataset) -> None:
@@ -72,15 +77,14 @@ def _check_part(where: str, data: Dataset, inputs: Inputs, targets: npt.NDArray[
 
 
 def _check_array(where: str, inputs: npt.NDArray[Any]) -> None:
-    if inputs.ndim not in (2, 4):
-        rule = "of shape (examples, numbers) or (examples, channels, height, width), or texts as objects (examples,)"
-        raise StudyError(f"{where}: inputs must be {rule}, found {inputs.shape}.")
+    if inputs.ndim not in (2, 3, 4, 5):
+        raise StudyError(f"{where}: inputs must be {_SHAPES}, found {inputs.shape}.")
     if inputs.dtype.kind not in REAL:
         raise StudyError(f"{where}: inputs must be real numbers, found {inputs.dtype}.")
     if not inputs.size:
         raise StudyError(f"{where}: there must be at least one example with one number, found shape {inputs.shape}.")
-    if inputs.ndim == 4 and inputs.dtype.kind == "f" and np.isnan(inputs).any():
-        raise StudyError(f"{where}: pixels must not be missing, found NaN.")
+    if inputs.ndim > 2 and inputs.dtype.kind == "f" and np.isnan(inputs).any():
+        raise StudyError(f"{where}: values of {catalog.RANKS[inputs.ndim - 2]} must not be missing, found NaN.")
 
 
 def _check_table(where: str, inputs: pd.DataFrame) -> None:
@@ -152,8 +156,8 @@ def _form(inputs: Inputs) -> str:
 
 
 def _check_finite(where: str, inputs: Inputs) -> None:
-    """No infinities, nor numbers whose squares overflow: columns are scaled in float64, images in float32."""
-    largest = _LARGEST if inputs.ndim == 2 else _LARGEST_PIXEL
+    """No infinities, nor numbers whose squares overflow: columns are scaled in float64, maps in float32."""
+    largest = _LARGEST if inputs.ndim == 2 else _LARGEST_OF_MAPS
     if isinstance(inputs, np.ndarray):
         beyond = _beyond(inputs, largest)
         if beyond is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from torchdropout import catalog
 from torchdropout.study.datasets import checks, words
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class Dataset:
     Attributes:
         name: What the command line calls it.
         task: `classification` or `regression`.
-        inputs: Unscaled, one of four kinds: images (examples, channels, height, width); numbers (examples, numbers),
-            where NaN is a missing value; a table whose columns hold numbers or, as text, categories; or texts, strings
-            in an array of objects (examples,).
+        inputs: Unscaled, one of four kinds: sequences (examples, channels, length), images (examples, channels, height,
+            width) or volumes (examples, channels, depth, height, width); numbers (examples, numbers), where NaN is a
+            missing value; a table whose columns hold numbers or, as text, categories; or texts, strings in an array of
+            objects (examples,).
         targets: Classes from 0 (int64), or numbers (float64).
         classes: The names of the classes; none for regression.
         note: What a reader of the results should know about the set.
@@ -61,15 +63,19 @@ class Dataset:
         return checks.is_text(self.inputs)
 
     @property
+    def dims(self) -> int:
+        """How many axes of positions an example has: 1 in a sequence, 2 in an image, 3 in a volume, else 0."""
+        return max(0, self.inputs.ndim - 2) if isinstance(self.inputs, np.ndarray) else 0
+
+    @property
     def description(self) -> str:
         """What one example is: "images of 1 × 8 × 8", "13 numbers", "11 numbers and 2 categories", "texts of ..."."""
         if self.is_text:
             return f"texts of {_count(round(words.mean_length(self.inputs)), 'word', 'words')} on average"
+        if self.dims:
+            return f"{catalog.RANKS[self.dims]} of {' × '.join(map(str, self.inputs.shape[1:]))}"
         if isinstance(self.inputs, np.ndarray):
-            sizes = self.inputs.shape[1:]
-            return (
-                _count(sizes[0], "number", "numbers") if len(sizes) == 1 else f"images of {' × '.join(map(str, sizes))}"
-            )
+            return _count(self.inputs.shape[1], "number", "numbers")
         categories = sum(dtype.kind == "O" for dtype in self.inputs.dtypes)
         numbers = self.inputs.shape[1] - categories
         kinds = ((numbers, "number", "numbers"), (categories, "category", "categories"))

@@ -45,9 +45,9 @@ class Encoding:
         shape: Of one prepared example.
         columns: The names of a table's columns of numbers; none for arrays.
         categories: A table's columns of categories.
-        fill: Stands in for missing numbers, by column; none for images.
-        center: Subtracted, by column; one number for images.
-        scale: Divided by, by column; one number for images.
+        fill: Stands in for missing numbers, by column; none for sequences, images and volumes.
+        center: Subtracted, by column; one number for sequences, images and volumes.
+        scale: Divided by, by column; one number for sequences, images and volumes.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +61,7 @@ class Encoding:
         """The prepared inputs, float32."""
         if isinstance(raw, np.ndarray):
             self._check(raw)
-            return self._images(raw) if raw.ndim == 4 else self._scaled(raw)
+            return self._maps(raw) if raw.ndim > 2 else self._scaled(raw)
         if not self.columns and not self.categories:
             raise StudyError(f"inputs: they must be {self._wanted} as in training, found a table.")
         numbers = np.column_stack([_numbers(raw, name) for name in self.columns] or [np.zeros((len(raw), 0))])
@@ -78,7 +78,7 @@ class Encoding:
         if raw.dtype.kind not in REAL:
             raise StudyError(f"inputs: they must be real numbers, found {raw.dtype}.")
 
-    def _images(self, raw: Numbers) -> Tensor:
+    def _maps(self, raw: Numbers) -> Tensor:
         return torch.from_numpy(raw.astype(np.float32)).sub_(self.center[0]).mul_(1 / self.scale[0])
 
     def _scaled(self, raw: Numbers) -> Tensor:
@@ -104,7 +104,7 @@ def fit(inputs: Inputs) -> Encoding:
     """The encoding fitted on these inputs, all of which train."""
     if not isinstance(inputs, np.ndarray):
         return _fit_table(inputs)
-    if inputs.ndim == 4:
+    if inputs.ndim > 2:
         deviation, mean = torch.std_mean(torch.from_numpy(inputs.astype(np.float32)), correction=0)
         return Encoding(inputs.shape[1:], (), (), (), (float(mean),), (float(deviation) or 1.0,))
     return Encoding(inputs.shape[1:], (), (), *_fit_numbers(inputs))

@@ -23,10 +23,10 @@ class Preparation:
     """What turns raw examples into tensors and a network's outputs into the target's units; plain numbers throughout.
 
     Images are scaled by one mean and one standard deviation of all pixels: by pixel, one that is lit in a single image
-    would explode. Numbers are scaled by column, after a missing one has been replaced by its column's median.
-    Categories become indicator columns, after a missing one has been replaced by its column's most frequent; a category
-    that the training part does not have is zero in all of them. A column that does not vary is only shifted. Texts
-    become the numbers of their words.
+    would explode. So are sequences and volumes. Numbers are scaled by column, after a missing one has been replaced by
+    its column's median. Categories become indicator columns, after a missing one has been replaced by its column's most
+    frequent; a category that the training part does not have is zero in all of them. A column that does not vary is
+    only shifted. Texts become the numbers of their words.
 
     Attributes:
         shape: Of one prepared example.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchdropout.study.conditions import SITES_OF
 from torchdropout.study.datasets.words import LEAST, LONGEST
 from torchdropout.study.reporting import words
 
@@ -12,6 +13,12 @@ TEXT_PREPARED = (
     f"Texts are words in lower case. Words that occur at least {LEAST} times in the training part have a number, all "
     f"others share that of the unknown word; a text is read as far as the longest of the training part goes, and no "
     f"further than {LONGEST} words."
+)
+
+
+_SELU = (
+    " Hidden layers begin with LeCun's normal weights and biases of zero (Klambauer et al., Self-Normalizing Neural "
+    "Networks, NIPS 2017); methods for SELU act on its activations, not on inputs."
 )
 
 
@@ -52,17 +59,22 @@ def _division(study: dict[str, Any]) -> str:
 def _network(study: dict[str, Any]) -> str:
     config = study["config"]
     widths = " and ".join(str(width) for width in config["widths"])
+    selu = config.get("activation") == "selu"
+    units, activated = ("SELU units", "passed through SELU") if selu else ("rectified units", "rectified")
+    kernel = " × ".join("3" * (study["data"].get("dims") or 2))
     networks = {
         "linear": "A linear network, with noise at its inputs.",
-        "mlp": f"Hidden layers of {widths} rectified units.",
+        "mlp": f"Hidden layers of {widths} {units}.",
         "transformer": "Patches of the image, two blocks of attention and rectified units, the mean over patches.",
         "lstm": "Vectors of words, an LSTM in the direction of the text, the largest value of each of its outputs over "
         "the words, a linear layer; the inputs are the words' vectors, the hidden activations those largest values.",
-        "cnn": "Two 3 × 3 convolutions, each rectified and max-pooled, then a hidden layer of rectified units.",
+        "cnn": f"Two convolutions with kernels of {kernel}, each {activated} and max-pooled, then a hidden layer of "
+        f"{units}.",
     }
     shares = ", and in proportion to a hidden layer's width" if config.get("p_by_width") else ""
+    network = networks.get(config["model"], f"The network of {config['model']}.")
     return (
-        f"{networks.get(config['model'], 'The network of ' + config['model'] + '.')} Noise acts on the inputs and "
+        f"{network}{_SELU if selu else ''} Noise acts on the inputs and "
         "after hidden activations, never on the output. A drop probability is limited to 0.2 at the inputs and to 0.25 "
         f"after convolutions{shares}; a standard deviation is the same everywhere; methods that drop whole feature "
         f"maps act after convolutions only. Here: {_placements(study)}."
@@ -97,7 +109,7 @@ def _placements(study: dict[str, Any]) -> str:
     elsewhere = _ELSEWHERE | _ELSEWHERE_IN.get(study["config"]["model"], {})
     described = []
     for label, method in study["methods"].items():
-        if method.get("place", "activations") not in ("", "activations", "maps"):
+        if method.get("place", "activations") not in ("", *SITES_OF):
             described.append(f"{label}: {elsewhere[method['place']]}")
             continue
         at = {site: value for site, value in method["sites"].items() if value is not None and site not in absent}
