@@ -8,7 +8,7 @@ import torchdropout as td
 from torchdropout import catalog
 from torchdropout.losses.kl import divergence
 from torchdropout.study import CompareConfig, StudyError, compare
-from torchdropout.study.conditions import Placed, expand, lacks_convolution
+from torchdropout.study.conditions import Placed, lacks_convolution
 from torchdropout.study.hooks import of
 from torchdropout.study.models import build, check
 from torchdropout.study.placement import Placement

@@ -108,7 +108,8 @@ def dataset(inputs=X, targets=Y, classes=("a", "b"), task="classification", **re
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [(X, "2 numbers"), (X[:, :1], "1 number"), (IMAGES, "images of 1 × 2 × 2"),
-     (IMAGES[:, 0], "sequences of 2 × 2"), (IMAGES.reshape(3, 1, 1, 2, 2), "volumes of 1 × 1 × 2 × 2"), (TABLE, "1 number and 1 category"),
+     (IMAGES[:, 0], "sequences of 2 × 2"), (IMAGES[:, None], "volumes of 1 × 1 × 2 × 2"),
+     (TABLE, "1 number and 1 category"),
      (TABLE[["c"]], "1 category"), (TABLE.assign(d=TABLE["c"]), "1 number and 2 categories")],
 )  # fmt: skip
 def test_description(inputs, words):
@@ -127,7 +128,9 @@ BROKEN = {
     "too large": ({"inputs": np.where(X == 4, 2e100, X)}, "finite and within ±1e.100, found 2e.100 in column 2, row 2"),
     "infinite halves": ({"inputs": np.where(X == 4, np.inf, X).astype(np.float16)}, "found inf in column 2, row 2"),
     "too large a pixel": ({"inputs": np.where(IMAGES == 9, -2e18, 0.0)}, "±1e.18, found -2e.18 in row 3"),
-    "missing pixel": ({"inputs": np.where(IMAGES == 9, np.nan, 0.0)}, "values of images must not be missing, found NaN"),
+    "missing pixel": ({"inputs": np.where(IMAGES == 9, np.nan, 0.0)}, "values of images must not be missing, found N"),
+    "missing in a sequence": ({"inputs": np.full((3, 1, 2), np.nan)}, "values of sequences must not be missing, found"),
+    "infinite volume": ({"inputs": np.where(IMAGES[:, None] == 9, np.inf, 0)}, "must be finite .*, found inf in row 3"),
     "infinite in a table": ({"inputs": TABLE.replace({"n": {2.0: np.inf}})}, "found inf in column 'n', row 2"),
     "no columns": ({"inputs": TABLE[[]]}, "at least one column besides the target"),
     "a name twice": ({"inputs": pd.concat([TABLE, TABLE], axis=1)}, "names of columns must differ, found 'n' 2 times"),
