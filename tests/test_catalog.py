@@ -30,9 +30,31 @@ def test_every_kind_of_recurrent_dropout_has_a_row_and_shows_how_it_is_given():
     rows = [row for row in catalog.METHODS if row.is_kind]
     assert [getattr(td, row.layer) for row in rows] == list(kinds.KINDS)
     for row in rows:
-        layer = eval(row.usage.replace("LSTM(", "LSTM(1, 1, ").replace("...", ""), vars(td))
+        names = {name: getattr(td, name) for name in ("LSTM", row.layer)}
+        layer = eval(row.usage.replace("LSTM(", "LSTM(1, 1, ").replace("...", ""), names)
         assert isinstance(layer.recurrent[0], getattr(td, row.layer))
         assert row.usage in catalog.as_markdown()
+
+
+def test_every_row_has_a_place_in_a_built_in_model():
+    for row in catalog.METHODS:
+        assert row.models, row.name
+        assert row.dims in (None, *catalog.RANKS)
+    used = {row.place for row in catalog.METHODS}
+    assert used == set(catalog.PLACES)
+
+
+def test_the_forms_of_a_method_differ_by_their_axes_alone():
+    assert {dims: row.name for dims, row in catalog.forms(catalog.get("drop-block1d")).items()} == {
+        1: "drop-block1d",
+        2: "drop-block2d",
+    }
+    for row in catalog.METHODS:
+        for dims, form in catalog.forms(row).items():
+            assert row.dims is None or form.place == row.place
+            assert form.name == f"{row.family}{dims}d" or form is row
+            spatial = len(form.input_shape) - 2
+            assert spatial == dims
 
 
 @pytest.mark.parametrize("row", FUNCTIONS, ids=lambda row: row.name)

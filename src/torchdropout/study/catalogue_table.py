@@ -38,6 +38,6 @@ def in_full(name: str) -> Table:
     table = Table.grid(padding=(0, 2))
     for field in fields(row):
         value = getattr(row, "usage" if field.name == "layer" else field.name)
-        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
         table.add_row(field.name.replace("_", " "), shown or "–")
     return table
