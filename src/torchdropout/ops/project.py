@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
+ROWS = 1024  # that are worked on at a time: enough for a product, few enough to stay near
+
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear` of masked float32 inputs, by the matrix product of the sequence's steps.
@@ -44,10 +46,19 @@ def projected(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | Non
 
     out = x.new_empty(*x.shape[:-1], len(weight))
     biases = [None] * _groups(mask) if bias is None else bias.contiguous().chunk(_groups(mask))
-    parts = zip(_seen(x, mask), weight.chunk(_groups(mask)), biases, _columns(out, mask), strict=True)
-    for rows, part, its_bias, there in parts:
-        cpu_product.multiply(rows, part.T, its_bias, there)
+    for part in steps_of(x) if mask is not None else [slice(None)]:
+        groups = zip(_seen(x[part], mask), weight.chunk(_groups(mask)), biases, _columns(out[part], mask), strict=True)
+        for rows, of_group, its_bias, there in groups:
+            cpu_product.multiply(rows, of_group.T, its_bias, there)
     return out
+
+
+def steps_of(x: Tensor) -> list[slice]:
+    """Parts of a sequence `(..., N, I)` to be worked on one after the other, the first one first."""
+    if x.dim() < 3:
+        return [slice(None)]
+    steps = -(-ROWS // x.shape[-2])
+    return [slice(start, start + steps) for start in range(0, len(x), steps)]
 
 
 def gradients(

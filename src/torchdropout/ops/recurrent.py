@@ -15,7 +15,7 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout.ops.elementwise import compiles, plain_operations_wanted
-from torchdropout.ops.project import gradients, product_with_inputs, projected
+from torchdropout.ops.project import gradients, product_with_inputs, projected, steps_of
 
 LSTMWeights = tuple[Tensor, Tensor, Tensor | None]
 
@@ -89,9 +89,8 @@ class _LSTM(Function):
         packed, needed = cpu_recurrent.packed_for_backward(w_hh, masks), ctx.needs_input_grad
         by_x = torch.empty_like(x) if needed[0] else None
         sums: list[Tensor | None] = [None, None, None]
-        steps = -(-_ROWS // len(h0))
-        for start in range((len(x) - 1) // steps * steps, -1, -steps):
-            part = slice(start, start + steps)
+        for part in reversed(steps_of(x)):
+            start = part.start
             before = (h0, c0) if start == 0 else (hs[start - 1], cs[start - 1])
             grads = _work(gates[part])
             cpu_recurrent.lstm_backward(
@@ -111,7 +110,6 @@ def _sum(old: Tensor | None, new: Tensor | None) -> Tensor | None:
     return new if old is None or new is None else old.add_(new)
 
 
-_ROWS = 1024  # of gradients that are worked on at a time: enough for the products, few enough to stay near
 _working = threading.local()
 _WORK = 2**22  # elements, 16 MiB, that a thread keeps for its next backward pass
 
