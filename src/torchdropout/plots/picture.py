@@ -73,9 +73,9 @@ class Picture:
         return self.density if self.face < 0 and self.density is not None else self.panels[self.face]
 
 
-def panels(paints: list[Paint], data: list[dict[str, Array]]) -> tuple[Panel, ...]:
-    """The four panels, in the order of their titles."""
-    return tuple(Panel(*each) for each in zip(TITLES, paints, data, strict=True))
+def panels(paints: list[Paint], data: list[dict[str, Array]], first: str = TITLES[0]) -> tuple[Panel, ...]:
+    """The four panels, in the order of their titles; the first may have another one."""
+    return tuple(Panel(*each) for each in zip((first, *TITLES[1:]), paints, data, strict=True))
 
 
 def limits(arrays: list[Array]) -> tuple[float, float]:

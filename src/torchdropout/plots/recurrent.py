@@ -20,6 +20,7 @@ from torchdropout.plots.unrolled import UNITS, States, reached, states, unrolled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FIRST = "without noise"
 _STEPS = 6
 _GATES = "ifgo"
 
@@ -93,7 +94,7 @@ def _picture(bands: list[list[_Band]], note: str, at_test: str = "") -> Picture:
         {f"{what} {n}": getattr(band, what) for n, band in enumerate(one) for what in ("values", "old", "new")}
         for one in bands
     ]
-    return Picture(panels(list(paints), data), note, 1.42, Scale(low, high, "state"))
+    return Picture(panels(list(paints), data, _FIRST), note, 1.42, Scale(low, high, "state"))
 
 
 def _paint_bands(axes: Axes, scale: float, *, bands: list[_Band], low: float, high: float, words: str) -> None:
@@ -146,7 +147,7 @@ def gates(row: Method, strength: Strength, seed: int, note: str) -> Picture:
     low, high = limits([values for of in found for values in of.values()])
     paints = [partial(_paint_gates, parts=tuple(of.values()), low=low, high=high) for of in found]
     data = [of | {f"dropped {name}": values == 0 for name, values in of.items()} for of in found]
-    return Picture(panels(list(paints), data), note, 1.08, Scale(low, high, "value"))
+    return Picture(panels(list(paints), data, _FIRST), note, 1.08, Scale(low, high, "value"))
 
 
 def _paint_gates(axes: Axes, scale: float, *, parts: Sequence[Array], low: float, high: float) -> None:
@@ -176,7 +177,7 @@ def matrices(row: Method, strength: Strength, seed: int, note: str) -> Picture:
     bound = max(float(abs(values).max()) for values in found)
     paints = [partial(_paint_matrices, values=values, bound=bound) for values in found]
     data = [{"values": values, "dropped": values == 0} for values in found]
-    return Picture(panels(list(paints), data), note, 1.02)
+    return Picture(panels(list(paints), data, _FIRST), note, 1.02)
 
 
 def _paint_matrices(axes: Axes, scale: float, *, values: Array, bound: float) -> None:
