@@ -130,13 +130,13 @@ ENTRIES: dict[str, Entry] = {
         "gradients.", 0.3,
     ),
     "dropout1d": Entry(
-        _CONV, recipes.channels, f"A feature is dropped at all steps at once: the hatched rows; {_KEPT}",
+        _CONV, recipes.channels, f"A feature is dropped at all steps at once: the hatched rows; {_KEPT}", 0.5,
     ),
     "dropout2d": Entry(_CONV, recipes.of_maps, f"Crossed feature maps are dropped, each as a whole; {_KEPT}", 0.5, 6),
     "dropout3d": Entry(
         _CONV, recipes.volumes,
         "A row is one feature map of a volume, its slices side by side. Crossed maps are dropped, with all their "
-        f"slices at once; {_KEPT}", seed=6,
+        f"slices at once; {_KEPT}", 0.5, 6,
     ),
     "feature-alpha": Entry(
         _CONV, recipes.selu_maps,
