@@ -89,7 +89,7 @@ def _insert(
     places = dict(_place(owner, slot, name, module) for name, module in find(owner, model, where).items())
     if not every_call:
         _check_calls(owner, _calls.count(owner, model, places, example_inputs))
-    noises = [_made(owner, factory, name, module, model) for name, module in places.items()]
+    noises = [made(owner, factory, name, module, model) for name, module in places.items()]
     check_new(owner, noises, model)
     changes: list[_log.Change] = []
     for module, noise in zip(places.values(), noises, strict=True):
@@ -125,7 +125,7 @@ def _check_calls(owner: str, calls: dict[str, int]) -> None:
             )
 
 
-def _made(owner: str, factory: Factory, name: str, module: nn.Module, model: nn.Module) -> nn.Module:
+def made(owner: str, factory: Factory, name: str, module: nn.Module, model: nn.Module) -> nn.Module:
     noise = factory(module, name)
     if not isinstance(noise, nn.Module):
         raise TypeError(

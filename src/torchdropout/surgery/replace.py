@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from torchdropout.surgery import _log
-from torchdropout.surgery._select import Factory, Where, check_bare, device_of, find, shown
-from torchdropout.surgery.insert import Surrounded, check_new
+from torchdropout.surgery._select import Factory, Where, check_bare, find, shown
+from torchdropout.surgery.insert import Surrounded, check_new, made
 
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
@@ -56,7 +56,7 @@ def replace_(
     check_bare("replace_", model)
     pairs = _pairs(model, replacements)
     before = dict(model.named_parameters())
-    new = [_made(factory, name, module, model) for name, (module, factory) in pairs.items()]
+    new = [made("replace_", factory, name, module, model) for name, (module, factory) in pairs.items()]
     check_new("replace_", new, model)
     changes: list[_log.Change] = []
     for (module, _), layer in zip(pairs.values(), new, strict=True):
@@ -89,16 +89,6 @@ def _pairs(model: nn.Module, replacements: Mapping[Where, Factory]) -> dict[str,
         if inner.startswith(outer + "."):
             raise ValueError(f"replace_: `replacements` must not overlap, {inner} lies in {outer}.")
     return pairs
-
-
-def _made(factory: Factory, name: str, module: nn.Module, model: nn.Module) -> nn.Module:
-    layer = factory(module, name)
-    if not isinstance(layer, nn.Module):
-        raise TypeError(
-            f"replace_: `factory` must return a torch.nn.Module, got {type(layer).__name__} for {shown(name)}."
-        )
-    device = device_of(module, model)
-    return layer.train(module.training) if device is None else layer.to(device).train(module.training)
 
 
 def _take_over(old: nn.Module, new: nn.Module) -> None:
