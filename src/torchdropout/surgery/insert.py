@@ -126,13 +126,13 @@ def _check_calls(owner: str, calls: dict[str, int]) -> None:
 
 
 def made(owner: str, factory: Factory, name: str, module: nn.Module, model: nn.Module) -> nn.Module:
-    noise = factory(module, name)
-    if not isinstance(noise, nn.Module):
-        raise TypeError(
-            f"{owner}: `factory` must return a torch.nn.Module, got {type(noise).__name__} for {shown(name)}."
-        )
+    """What a factory makes for a module, in its mode and on its device."""
+    layer = factory(module, name)
+    if not isinstance(layer, nn.Module):
+        what = f"{type(layer).__name__} for {shown(name)}"
+        raise TypeError(f"{owner}: `factory` must return a torch.nn.Module, got {what}.")
     device = device_of(module, model)
-    return noise.train(module.training) if device is None else noise.to(device).train(module.training)
+    return layer.train(module.training) if device is None else layer.to(device).train(module.training)
 
 
 def check_new(owner: str, made: list[nn.Module], model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from torchdropout.surgery import _log
-from torchdropout.surgery._select import Factory, Where, check_bare, find, shown
+from torchdropout.surgery._select import Factory, Where, check_bare, find
 from torchdropout.surgery.insert import Surrounded, check_new, made
 
 _HOOKS = (
