@@ -14,20 +14,38 @@ SC 2011.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["draw", "fold_in", "key", "keyed", "philox", "set_data_parallel_rank", "split"]
+__all__ = ["draw", "fold_in", "key", "keyed", "philox", "set_data_parallel_rank", "shared", "split", "streaming"]
 
 _CPU = torch.device("cpu")
 _MASK = 0xFFFFFFFF
 _DERIVED = 0x80000000  # set in the counter of derived keys, which keeps them apart from the words of noise
 _distributed = getattr(torch.distributed, "is_initialized", bool)  # absent from a torch built without it
 _rank: int | Literal["global"] | None = "global"
+
+
+class Source(Protocol):
+    """Where draws of a block get their keys instead of from the generator."""
+
+    def draw(self, shape: Sequence[int] | None, batch_dim: int = 0) -> tuple[Tensor, int, int]:
+        """A key, or one for each of the rows that the axis has times the number; see `torchdropout.streams`."""
+
+    def shared(self) -> Tensor:
+        """One key for a whole batch."""
+
+
+class _Local(threading.local):
+    source: Source | None = None
+
+
+_local = _Local()
 
 
 def philox(counter: tuple[Any, Any, Any, Any], k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
@@ -153,15 +171,45 @@ def is_plain(x: Tensor) -> bool:
     )
 
 
-def draw() -> Tensor:
+def draw(shape: Sequence[int] | None = None) -> Tensor:
     """A fresh key from PyTorch's default CPU generator, with the data-parallel rank folded in.
 
     `torch.manual_seed` therefore governs it, activation checkpointing replays it, and `torch.func.vmap` treats it as
     its argument `randomness` says.
+
+    Args:
+        shape: That of the noise; within `streaming` its first axis may get a key for each of its rows.
     """
+    if (source := _local.source) is not None:
+        key, axis, groups = source.draw(shape if shape is None else shape[:1])
+        if key.ndim > 1 and groups > 1:
+            key = _derive(key.unsqueeze(1), torch.arange(groups)).flatten(0, 1)
+        return key
     drawn = torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=_CPU)
     rank = _data_parallel_rank()
     return drawn if rank == 0 else drawn + torch.tensor([0, rank])
+
+
+def shared(key: Tensor | None) -> Tensor | None:
+    """The key of a draw that covers a whole batch: `key`, or, within `streaming`, the sample's where there is none."""
+    if key is not None or _local.source is None or torch.compiler.is_compiling():
+        return key
+    return _local.source.shared()
+
+
+def source() -> Source | None:
+    """Where draws of this thread get their keys now; None: from the generator."""
+    return _local.source
+
+
+@contextmanager
+def streaming(source: Source | None) -> Iterator[None]:
+    """Take the keys of all draws within the block, in this thread, from a source."""
+    before, _local.source = _local.source, source
+    try:
+        yield
+    finally:
+        _local.source = before
 
 
 def set_data_parallel_rank(rank: int | Literal["global"] | None) -> None:

@@ -31,14 +31,17 @@ def uniform(shape: Sequence[int], key: Tensor | None, like: Tensor) -> Tensor:
     return noise(shape, laws.Spec("uniform", 0.0, 1.0), key, like)
 
 
-def bernoulli(shape: Sequence[int], p: float | Tensor, key: Tensor | None, like: Tensor) -> Tensor:
+def bernoulli(
+    shape: Sequence[int], p: float | Tensor, key: Tensor | None, like: Tensor, *, batch_dim: int = 0
+) -> Tensor:
     """Independent masks: 0 with probability `p`, else 1. The settled cases p = 0 and p = 1 draw nothing."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return times_bernoulli(torch.ones(shape, dtype=dtype, device=like.device), p, key, scaled=False)
+    ones = torch.ones(shape, dtype=dtype, device=like.device)
+    return times_bernoulli(ones, p, key, scaled=False, batch_dim=batch_dim)
 
 
 def times_bernoulli(
-    x: Tensor, p: float | Tensor, key: Tensor | None, *, scaled: bool = True, inplace: bool = False
+    x: Tensor, p: float | Tensor, key: Tensor | None, *, scaled: bool = True, inplace: bool = False, batch_dim: int = 0
 ) -> Tensor:
     """`x` times one Bernoulli draw an element; the settled cases 0 and 1 draw nothing."""
     if not isinstance(p, Tensor):
@@ -48,7 +51,7 @@ def times_bernoulli(
             zero = torch.zeros((), dtype=x.dtype, device=x.device)  # keeps integers integers, and NaN a NaN
             return x.mul_(zero) if inplace else x * zero
     spec = laws.Spec("scaled bernoulli" if scaled else "bernoulli", p)
-    return ops.multiply(x, spec, key=key, inplace=inplace)
+    return ops.multiply(x, spec, key=key, inplace=inplace, batch_dim=batch_dim)
 
 
 def times_shared_bernoulli(
@@ -59,12 +62,13 @@ def times_shared_bernoulli(
     *,
     scaled: bool = True,
     inplace: bool = False,
+    batch_dim: int = 0,
 ) -> Tensor:
     """`x` times Bernoulli noise of `noise_shape`, whose axes of size 1 share a draw; the noise is all that is kept."""
     if not isinstance(p, Tensor) and p in (0, 1):
         return times_bernoulli(x, p, key, inplace=inplace)
     ones = torch.ones(noise_shape, dtype=x.dtype, device=x.device)
-    mask = times_bernoulli(ones, p, key, scaled=False)
+    mask = times_bernoulli(ones, p, key, scaled=False, batch_dim=batch_dim)
     keep = laws.keep(p) if scaled else 1.0
     if x.dtype in (torch.float16, torch.bfloat16):  # the scale itself has no exact value in these formats
         y = x.mul_(mask) if inplace else x * mask

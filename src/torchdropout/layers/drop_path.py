@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from torchdropout import laws
+from torchdropout import laws, rng
 from torchdropout.layers._checks import check_choice, check_floating, check_probability
 from torchdropout.layers._noise import times_shared_bernoulli
 from torchdropout.layers._rate import RateModule
@@ -64,6 +64,7 @@ def apply(owner: str, x: Tensor, p: float | Tensor, noisy: bool, per: Per, rule:
     if not noisy:
         return x if rule == "inverted" else x * laws.keep(p)
     shape = [x.shape[0] if per == "example" else 1, *[1] * (x.dim() - 1)]
+    key = key if per == "example" else rng.shared(key)
     return times_shared_bernoulli(x, p, shape, key, scaled=rule == "inverted")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchdropout import laws, ops
+from torchdropout import laws, ops, rng
 from torchdropout.layers._checks import check_choice, check_features, check_floating, check_number, check_probability
 from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._moments import Moments, relu_moments, sqrt, wide
@@ -72,12 +72,13 @@ def apply(
     of_weight, of_bias = keys(key, 2)
     rows = x.reshape(-1, x.shape[-1])
     if shared == "batch":
-        kept = bernoulli(weight.shape, p, of_weight, x)
+        kept = bernoulli(weight.shape, p, rng.shared(of_weight), x)
         y = F.linear(rows, weight * kept.to(weight.dtype))
     else:
         y = _per_example(rows, weight, p, of_weight)
     if bias is not None:
         shape = (1 if shared == "batch" else len(rows), len(bias))
+        of_bias = rng.shared(of_bias) if shared == "batch" else of_bias
         y = y + (bias * bernoulli(shape, p, of_bias, x)).to(y.dtype)
     return y.reshape(*x.shape[:-1], len(weight))
 

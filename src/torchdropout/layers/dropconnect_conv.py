@@ -7,7 +7,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchdropout import laws
+from torchdropout import laws, rng
 from torchdropout.layers._checks import check_choice, check_floating, check_number, check_rank
 from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._moments import Moments, relu_moments, wide
@@ -78,6 +78,8 @@ class _DropConnectConv(Rate, nn.modules.conv._ConvNd):
         """The examples become groups of one convolution, so that each has its own kernel."""
         of_weight, of_bias = keys(key, 2)
         copies = 1 if self.shared == "batch" else len(x)
+        if self.shared == "batch":
+            of_weight, of_bias = rng.shared(of_weight), rng.shared(of_bias)
         masks = bernoulli((copies, *self.weight.shape), p, of_weight, x).to(self.weight.dtype)
         weight = (masks * self.weight).flatten(0, 1)
         y = self._convolve(x.reshape(-1, copies * x.shape[1], *x.shape[2:]), weight, None, copies * self.groups)

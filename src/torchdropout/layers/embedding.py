@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchdropout import laws
+from torchdropout import laws, rng
 from torchdropout.layers._checks import check_choice, check_probability
 from torchdropout.layers._noise import bernoulli
 from torchdropout.layers._rate import Rate
@@ -72,7 +72,8 @@ def occurrences(owner: str, words: Tensor, p: float | Tensor, dim: int, key: Ten
         return bernoulli((), p, key, like)
     if not -words.dim() <= dim < words.dim():
         raise ValueError(f"{owner}: `sequence_dim` must be an axis of the input {tuple(words.shape)}, got {dim}.")
-    return bernoulli(words.movedim(dim, 0).shape, p, key, like).movedim(0, dim)
+    first = words.movedim(dim, 0)
+    return bernoulli(first.shape, p, key, like, batch_dim=min(1, first.dim() - 1)).movedim(0, dim)
 
 
 def apply(
@@ -82,7 +83,7 @@ def apply(
     if not isinstance(p, Tensor) and p == 0:
         return vectors
     if per == "batch" or words.dim() == 0:
-        mask = bernoulli((size,), p, key, vectors)[words]
+        mask = bernoulli((size,), p, rng.shared(key), vectors)[words]
     else:
         mask = occurrences("EmbeddingDropout", words, p, dim, key, vectors)
         mask = mask.gather(dim, _first_occurrences(words.movedim(dim, -1)).movedim(-1, dim))

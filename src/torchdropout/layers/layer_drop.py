@@ -61,7 +61,7 @@ def apply(
     """The method, its arguments checked."""
     if not noisy or (not isinstance(p, Tensor) and p == 0):
         return _checked(owner, layer(x, *args, **kwargs), x)
-    mask = bernoulli((), p, key, torch.empty(0, device="cpu"))  # the host decides
+    mask = bernoulli((), p, rng.shared(key), torch.empty(0, device="cpu"))  # the host decides
     if isinstance(p, Tensor) or not rng.is_plain(mask) or not rng.is_plain(x):
         return torch.where(mask.to(x.device) != 0, _checked(owner, layer(x, *args, **kwargs), x), x)
     if bool(mask):

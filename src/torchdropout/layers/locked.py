@@ -50,7 +50,7 @@ def apply(owner: str, x: Tensor, p: float | Tensor, noisy: bool, batch_first: bo
         return x
     shape = list(x.shape)
     shape[1 if batch_first and x.dim() == 3 else 0] = 1
-    return times_shared_bernoulli(x, p, shape, key)
+    return times_shared_bernoulli(x, p, shape, key, batch_dim=0 if batch_first or x.dim() == 2 else 1)
 
 
 class LockedDropout(RateModule):

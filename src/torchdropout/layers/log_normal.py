@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from torchdropout import ops
+from torchdropout import ops, rng
 from torchdropout.layers import _truncated_normal as truncated
 from torchdropout.layers._checks import check_choice, check_floating, check_number
 from torchdropout.layers._kl import projected_clamp
@@ -89,6 +89,7 @@ def _apply(
     shape[dim] = features
     if noisy:
         draws = _draw_shape(owner, x, dim, per, features)
+        key = rng.shared(key) if per == "batch" else key
         gate = _sample(mu, log_sigma, bounds, uniform(draws, key, mu))
         shape[0] = shape[0] if len(draws) == 1 else draws[0]
     else:

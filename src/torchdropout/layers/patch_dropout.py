@@ -8,6 +8,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from torchdropout import rng
 from torchdropout.layers._checks import check_choice, check_floating, check_number, check_probability, check_rank
 from torchdropout.layers._noise import keys, uniform
 from torchdropout.layers._rate import RateModule
@@ -100,7 +101,8 @@ def apply(
     count = kept_patches(patches, p)
     if not noisy or count == patches:
         return x, torch.arange(patches, device=x.device).expand(x.shape[0], patches)
-    kept = _shuffled((x.shape[0] if per == "example" else 1, patches), key, x)[:, :count]
+    rows, ways = (x.shape[0], keys(key, 2)) if per == "example" else (1, [rng.shared(k) for k in keys(key, 2)])
+    kept = _shuffled((rows, patches), ways, x)[:, :count]
     kept = (kept.sort(1).values if ordered else kept).expand(x.shape[0], count)
     y = x[:, prefix:].gather(1, kept.unsqueeze(-1).expand(*kept.shape, x.shape[2]))
     return torch.cat([x[:, :prefix], y], 1), kept
@@ -111,9 +113,9 @@ def kept_patches(patches: int, p: float) -> int:
     return min(patches, max(1, math.floor(patches * (1.0 - p) + 1e-9)))
 
 
-def _shuffled(shape: tuple[int, int], key: Tensor | None, like: Tensor) -> Tensor:
+def _shuffled(shape: tuple[int, int], ways: list[Tensor | None], like: Tensor) -> Tensor:
     """A uniformly random permutation in each row, by sorting 46 random bits, for which ties are rare."""
-    high, low = ((uniform(shape, k, like).to(torch.float32) * 2.0**23).to(torch.int64) for k in keys(key, 2))
+    high, low = ((uniform(shape, k, like).to(torch.float32) * 2.0**23).to(torch.int64) for k in ways)
     return torch.argsort(high * 2**23 + low, dim=1)
 
 

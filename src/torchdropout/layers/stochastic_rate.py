@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
-from torchdropout import laws
+from torchdropout import laws, rng
 from torchdropout.layers._checks import check_choice, check_floating, check_number
 from torchdropout.layers._noise import keys, standard_normal, times_bernoulli, uniform
 
@@ -87,6 +87,7 @@ def apply(owner: str, x: Tensor, rates: Rates, noisy: bool, key: Tensor | None) 
         rows = [apply(owner, row, rates, noisy, row_key) for row, row_key in zip(x, key, strict=True)]
         return torch.stack(rows) if rows else x
     of_rate, of_mask = keys(key, 2)
+    of_rate = rng.shared(of_rate)
     rate = draw_rate(rates, of_rate)
     if not is_compiling() and _is_batched(rate):
         mask = (uniform(x.shape, of_mask, x) >= rate).to(x.dtype)

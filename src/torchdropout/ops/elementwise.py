@@ -34,7 +34,9 @@ _without_memory = torch._C._functorch.is_legacy_batchedtensor  # `is_grads_batch
 _unwrap_if_dead = torch._C._functorch.unwrap_if_dead
 
 
-def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: bool = False) -> Tensor:
+def multiply(
+    x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: bool = False, batch_dim: int = 0
+) -> Tensor:
     """`x` times noise.
 
     Args:
@@ -44,6 +46,7 @@ def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: b
         key: `(*batch, 2)`, one for each row of the leading axes; None draws one for all. A jagged nested tensor
             takes one.
         inplace: Whether to write to `x`.
+        batch_dim: The axis of the examples, if there is one: where a source gives each a key, they are given there.
 
     Raises:
         TypeError: `key` is no key.
@@ -56,7 +59,20 @@ def multiply(x: Tensor, law: laws.Spec, *, key: Tensor | None = None, inplace: b
             return _jagged(x, law, key, inplace)
         y = _traced(x, law, _drawn_in_graph() if key is None else key)
         return x.copy_(y) if inplace else y
-    return _eager(x, rng.draw() if key is None else key, laws.settle(law), inplace)
+    if key is None:
+        if (source := rng.source()) is not None:
+            return _by_example(x, law, inplace, *source.draw(x.shape, batch_dim))
+        key = rng.draw()
+    return _eager(x, key, laws.settle(law), inplace)
+
+
+def _by_example(x: Tensor, law: laws.Spec, inplace: bool, key: Tensor, axis: int, groups: int) -> Tensor:
+    """Noise of which each example has its own key, at `axis`, or in runs of so many rows there."""
+    if axis == 0 and groups == 1:
+        return _eager(x, key, laws.settle(law), inplace)
+    rows = x.movedim(axis, 0).unflatten(0, (len(key), groups))
+    y = _eager(rows, key, laws.settle(law)).flatten(0, 1).movedim(0, axis)
+    return x.copy_(y) if inplace else y
 
 
 def plain_operations_wanted(x: Tensor) -> bool:

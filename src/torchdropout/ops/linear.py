@@ -43,7 +43,7 @@ def masked_linear(x: Tensor, weight: Tensor, p: float | Tensor, *, key: Tensor |
         strength = p if isinstance(p, Tensor) else torch.full((), p, dtype=torch.float64, device="cpu")
         traced = x.is_cpu and not _functorch_active()
         return _masked_linear_op(x, weight, key, strength) if traced else _reference(x, weight, p, key)
-    key = rng.draw() if key is None else key
+    key = rng.draw(x.shape) if key is None else key
     if plain_operations_wanted(x) or not _kernel_serves(x):
         return _reference(x, weight, p, key)
     return _MaskedLinear.apply(x, weight, key, p)  # type: ignore[no-any-return, no-untyped-call]

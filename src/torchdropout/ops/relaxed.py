@@ -33,7 +33,7 @@ def relaxed_multiply(x: Tensor, logit: Tensor, temperature: float, *, key: Tenso
         key = _checked(key, x)
     if is_compiling() or plain_operations_wanted(x) or not _kernel_serves(x):
         return _reference(x, logit, temperature, key)
-    return _Relaxed.apply(x, logit, temperature, rng.draw() if key is None else key)  # type: ignore[no-any-return, no-untyped-call]
+    return _Relaxed.apply(x, logit, temperature, rng.draw(x.shape) if key is None else key)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _reference(x: Tensor, logit: Tensor, temperature: float, key: Tensor | None) -> Tensor:

@@ -28,7 +28,7 @@ def cut_squares(x: Tensor, half: int, holes: int, inside: bool, *, key: Tensor |
     """
     if is_compiling() or plain_operations_wanted(x) or not (x.is_cpu and x.numel() and _kernel_compiles(x.dtype)):
         return None
-    key = rng.draw() if key is None else _checked(key, x)
+    key = rng.draw(x.shape) if key is None else _checked(key, x)
     if x.requires_grad and torch.is_grad_enabled():
         return _Cut.apply(x, key, half, holes, inside)  # type: ignore[no-any-return, no-untyped-call]
     return _cut(x, key, half, holes, inside)

@@ -146,7 +146,7 @@ class Recurrent(nn.RNNBase):
         if not self.training or self.dropout == 0 or number == self.num_layers - 1:
             return y
         shape = (1 if self.locked else len(y), *y.shape[1:])
-        mask = masks.scaled(shape, self.dropout, masks.derived(key, masks.OUTPUT), y)
+        mask = masks.scaled(shape, self.dropout, masks.derived(key, masks.OUTPUT), y, batch_dim=1)
         return y if mask is None else (y * mask).to(y.dtype)
 
     def _weights(self, number: int, reverse: bool) -> Weights:

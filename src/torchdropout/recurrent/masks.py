@@ -65,7 +65,7 @@ def of_layer(kinds: Sequence[Kind], size: Sizes, key: Tensor | None, like: Tenso
         masks = masks._replace(input=scaled((size.batch, groups, size.input), gal.input, derived(key, INPUT), like))
     if weight is not None:
         shape = (size.gates * size.cell, size.output)
-        masks = masks._replace(weight=scaled(shape, weight.p, derived(key, WEIGHT), like))
+        masks = masks._replace(weight=scaled(shape, weight.p, rng.shared(derived(key, WEIGHT)), like))
     return masks
 
 
@@ -82,7 +82,8 @@ def of_sequence(kinds: Sequence[Kind], size: Sizes, key: Tensor | None, like: Te
     if cell is not None and cell.p > 0:
         masks = masks._replace(cell=bernoulli((size.batch, size.cell), cell.p, derived(key, CELL), like))
     if update is not None and update.per == "sequence":
-        masks = masks._replace(update=scaled((1, size.batch, size.cell), update.p, derived(key, UPDATE), like))
+        shape = (1, size.batch, size.cell)
+        masks = masks._replace(update=scaled(shape, update.p, derived(key, UPDATE), like, batch_dim=1))
     return masks
 
 
@@ -94,7 +95,7 @@ def of_steps(
     cells, outputs = (steps, size.batch, size.cell), (steps, size.batch, size.output)
     masks = StepMasks()
     if training and update is not None and update.per == "step":
-        masks = masks._replace(update=scaled(cells, update.p, derived(key, UPDATE), like))
+        masks = masks._replace(update=scaled(cells, update.p, derived(key, UPDATE), like, batch_dim=1))
     if zone is not None:
         masks = masks._replace(
             zone_cell=_zones(cells, zone.cell, derived(key, ZONE_CELL), like, training),
@@ -108,11 +109,13 @@ def joined(first: StepMasks, second: StepMasks) -> StepMasks:
     return StepMasks(*(a if b is None else b for a, b in zip(first, second, strict=True)))
 
 
-def scaled(shape: Sequence[int], p: float, key: Tensor | None, like: Tensor) -> Tensor | None:
+def scaled(
+    shape: Sequence[int], p: float, key: Tensor | None, like: Tensor, *, batch_dim: int = 0
+) -> Tensor | None:
     """Masks over the keep probability; None where nothing is dropped."""
     if p == 0:
         return None
-    mask = bernoulli(shape, p, key, like)
+    mask = bernoulli(shape, p, key, like, batch_dim=batch_dim)
     return mask if p == 1 else mask * (1.0 / laws.keep(p))
 
 
@@ -121,7 +124,7 @@ def _zones(shape: Sequence[int], p: float, key: Tensor | None, like: Tensor, tra
     if p == 0:
         return None
     if training:
-        return 1.0 - bernoulli(shape, p, key, like)
+        return 1.0 - bernoulli(shape, p, key, like, batch_dim=1)
     return _constant(shape, 1.0 - float(laws.keep(p)), like)
 
 
