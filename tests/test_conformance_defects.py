@@ -298,6 +298,79 @@ class ConversionLosesThePaddingMode(td.DropConnectConv2d):
         return new
 
 
+# --- Mixout
+
+
+class ForgetsTheCorrection(td.MixoutLinear):
+    """No `- p u`: the weights keep their mean only where the target is zero."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        m = (torch.rand_like(self.weight[:1]) >= self.p).to(x.dtype)
+        return F.linear(x, (m * self.weight + (1 - m) * self.target) / (1 - self.p), self.bias)
+
+
+class ForgetsTheScale(td.MixoutLinear):
+    """Weights that are the one or the other, with nothing to make up for it."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        m = (torch.rand_like(self.weight[:1]) >= self.p).to(x.dtype)
+        return F.linear(x, m * self.weight + (1 - m) * self.target, self.bias)
+
+
+class MixesEachWeight(td.MixoutLinear):
+    """The paper's program before `noise[0].repeat`: each weight by itself."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.per = "weight"
+
+
+class MixesEachExample(td.MixoutLinear):
+    """Dropout of the inputs, times the distance from the target."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        return F.linear(F.dropout(x, self.p), self.weight - self.target) + F.linear(x, self.target, self.bias)
+
+
+class MixedInEval(td.MixoutLinear):
+    def forward(self, x):
+        training, self.training = self.training, True
+        y = super().forward(x)
+        self.training = training
+        return y
+
+
+class WritesTheMixture(td.MixoutLinear):
+    """What is taken from the target stays."""
+
+    def forward(self, x):
+        if self.training:
+            self.weight.data = td.functional.mixout(self.weight.data, self.target, self.p)
+        return super().forward(x)
+
+
+class TargetIsNotSaved(td.MixoutLinear):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.register_buffer("target", self.target, persistent=False)
+
+
+class TargetOfAFreshLayer(td.MixoutLinear):
+    """The conversion takes the weights, and leaves the target a random start."""
+
+    @classmethod
+    def from_linear(cls, linear, **options):
+        new = cls(linear.in_features, linear.out_features, linear.bias is not None, **(options | {"p": 0.5}))
+        new.weight.data, new.bias.data = linear.weight.data.clone(), linear.bias.data.clone()
+        return new
+
+
 # --- Feature maps and sequences
 
 
@@ -584,6 +657,15 @@ DEFECTS = [
     ("log-normal", LogNormalAveraged, "divergence"),
     ("log-normal", LogNormalTuple, "form"),
     ("log-normal", OneGateForAll, "moments"),
+    ("mixout", ForgetsTheCorrection, "moments"),
+    ("mixout", ForgetsTheCorrection, "statistics"),
+    ("mixout", ForgetsTheScale, "moments"),
+    ("mixout", MixesEachWeight, "sharing"),
+    ("mixout", MixesEachExample, "sharing"),
+    ("mixout", MixedInEval, "eval"),
+    ("mixout", WritesTheMixture, "input_unchanged"),
+    ("mixout", TargetIsNotSaved, "copies"),
+    ("mixout", TargetOfAFreshLayer, "twin"),
     ("concrete", CannotBeCopied, "copies"),
     ("concrete", ScalesItsInput, "input_unchanged"),
     ("concrete", ConcreteInEval, "eval"),

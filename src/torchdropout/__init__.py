@@ -28,6 +28,7 @@ from torchdropout.layers.locked import LockedDropout
 from torchdropout.layers.log_normal import LogNormalDropout
 from torchdropout.layers.max_drop import MaxDrop
 from torchdropout.layers.max_pool import MaxPoolDropout1d, MaxPoolDropout2d
+from torchdropout.layers.mixout import MixoutLinear
 from torchdropout.layers.patch_dropout import PatchDropout
 from torchdropout.layers.sparse_variational import SparseVariationalLinear
 from torchdropout.layers.sparse_variational_conv import SparseVariationalConv1d, SparseVariationalConv2d
@@ -129,6 +130,7 @@ __all__ = [
     "MaxNorm",
     "MaxPoolDropout1d",
     "MaxPoolDropout2d",
+    "MixoutLinear",
     "Moments",
     "MultiSampleDropout",
     "NoiseSource",

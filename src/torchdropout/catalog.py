@@ -170,6 +170,14 @@ METHODS: tuple[Method, ...] = (
         place="kernels", dims=2,
     ),
     Method(
+        "mixout", "Mixout", "MixoutLinear", "mixout",
+        noise="Bernoulli / keep", shared="batch and outputs", target="distances from pre-trained weights",
+        test_time="identity",
+        reference="Lee, Cho, Kang. Mixout: Effective Regularization to Finetune Large-scale Pretrained Language "
+        "Models. ICLR 2020, arXiv:1909.11299",
+        input_shape=(64, 128), place="weights",
+    ),
+    Method(
         "standout", "Standout (adaptive dropout)", "StandoutLinear", "standout",
         noise="Bernoulli(pi(x))", shared="nothing", target="activations", test_time="times pi(x)",
         reference="Ba, Frey. Adaptive dropout for training deep neural networks. NIPS 2013",

@@ -30,6 +30,7 @@ from torchdropout.layers.locked import locked_dropout
 from torchdropout.layers.log_normal import log_normal_dropout
 from torchdropout.layers.max_drop import max_drop
 from torchdropout.layers.max_pool import max_pool_dropout1d, max_pool_dropout2d
+from torchdropout.layers.mixout import mixout
 from torchdropout.layers.patch_dropout import patch_dropout
 from torchdropout.layers.sparse_variational import sparse_variational_linear
 from torchdropout.layers.spatial import dropout1d, dropout2d, dropout3d
@@ -69,6 +70,7 @@ __all__ = [
     "max_drop",
     "max_pool_dropout1d",
     "max_pool_dropout2d",
+    "mixout",
     "normal",
     "patch_dropout",
     "relu_moments",

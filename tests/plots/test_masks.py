@@ -104,6 +104,16 @@ def test_dropconnect_cuts_exactly_what_its_outputs_do_without():
     torch.testing.assert_close(data("dropconnect", 3)["units 1"], given["units 1"] / 2)
 
 
+def test_mixout_greys_the_columns_that_are_the_targets():
+    target = subjects.weights(4, 5, 8)
+    for key, drawn, given in draws("mixout"):
+        mask = f.dropout_mask((1, 5), 0.5, key=key)
+        assert torch.equal(drawn["replaced 0"], ~mask.expand(4, 5))
+        torch.testing.assert_close(drawn["weights 0"], torch.where(mask, 2 * given["weights 0"] - target, target))
+        torch.testing.assert_close(drawn["units 1"], drawn["weights 0"] @ drawn["units 0"])
+    assert torch.equal(data("mixout", 3)["weights 0"], data("mixout", 0)["weights 0"])
+
+
 @pytest.mark.parametrize("name", ["dropconnect1d", "dropconnect2d"])
 def test_kernels_without_the_hatched_weights_give_the_maps(name):
     if name.endswith("1d"):

@@ -44,6 +44,7 @@ class State:
         weights: `(outs, ins)` between one column and the next.
         dropped: Which units are dropped, column by column.
         cut: Which connections are dropped, gap by gap.
+        replaced: Which have the value of another network's, gap by gap.
         labels: What stands under the units of one column, by its number.
     """
 
@@ -51,6 +52,7 @@ class State:
     weights: tuple[Array, ...]
     dropped: tuple[Array, ...] = ()
     cut: tuple[Array, ...] = ()
+    replaced: tuple[Array, ...] = ()
     labels: tuple[int, tuple[str, ...]] | None = None
 
     def data(self) -> dict[str, Array]:
@@ -58,6 +60,7 @@ class State:
         kept = {f"units {n}": column for n, column in enumerate(self.values)}
         kept |= {f"weights {n}": gap for n, gap in enumerate(self.weights)}
         kept |= {f"dropped {n}": column for n, column in enumerate(self.dropped)}
+        kept |= {f"replaced {n}": gap for n, gap in enumerate(self.replaced)}
         return kept | {f"cut {n}": gap for n, gap in enumerate(self.cut)}
 
 
@@ -125,6 +128,20 @@ def noisy_weights(row: Method, strength: Strength, seed: int, note: str, density
     states = [State((as_array(x), as_array(w @ x)), (as_array(w),)) for w in (mean, *drawn, tested)]
     states[3] = replace(states[3], cut=(as_array((tested == 0) & (mean != 0)),))
     return _picture(states, note, density)
+
+
+def mixout(row: Method, strength: Strength, seed: int, note: str) -> Picture:
+    """Weights that are mixed with others: what a layer returns for inputs of one unit each."""
+    x = torch.linspace(0.4, 1.0, 5)
+    layer = make(row, strength, 5, 4, bias=False)
+    with torch.no_grad():
+        layer.target.copy_(subjects.weights(4, 5, 8))  # type: ignore[operator]
+        dict(layer.named_parameters())["weight"].copy_(layer.target + 0.6 * subjects.weights(4, 5, 9))  # type: ignore[operator]
+        own, target = as_array(layer.eval()(torch.eye(5)).T), as_array(layer.target)
+        drawn = [as_array(layer.train()(torch.eye(5), key=key).T) for key in passes.keys(seed)]
+    states = [State((as_array(x), w @ as_array(x)), (w,)) for w in (own, *drawn, own)]
+    states[1:3] = [replace(state, replaced=(state.weights[0] == target,)) for state in states[1:3]]
+    return _picture(states, note)
 
 
 def standout(row: Method, strength: Strength, seed: int, note: str) -> Picture:
@@ -221,7 +238,8 @@ def _paint_gap(axes: Axes, scale: float, state: State, gap: int, places: list[li
             ends = places[gap][source], places[gap + 1][out]
             cut = bool(state.cut) and bool(state.cut[gap][out, source])
             silent = _is_silent(state, gap, source) or (bool(state.dropped) and bool(state.dropped[gap + 1][out]))
-            _paint_connection(axes, scale, ends, float(weight), silent or cut)
+            replaced = bool(state.replaced) and bool(state.replaced[gap][out, source])
+            _paint_connection(axes, scale, ends, float(weight), silent or cut, replaced)
 
 
 def _is_silent(state: State, column: int, unit: int) -> bool:
@@ -230,13 +248,15 @@ def _is_silent(state: State, column: int, unit: int) -> bool:
 
 
 def _paint_connection(
-    axes: Axes, scale: float, ends: tuple[tuple[float, float], tuple[float, float]], weight: float, cut: bool
-) -> None:
+    axes: Axes, scale: float, ends: tuple[tuple[float, float], tuple[float, float]], weight: float, cut: bool,
+    replaced: bool,
+) -> None:  # fmt: skip
     (x0, y0), (x1, y1) = ends
     if cut:
         axes.plot((x0, x1), (y0, y1), color="#B4B4B4", linewidth=0.9 * scale, linestyle=(0, (1, 2.5)), zorder=1)
         return
     style, colour = ("solid", BLUE) if weight >= 0 else ((0, (4, 1.6)), ORANGE)
+    colour = GREY if replaced else colour
     width = scale * (0.5 + 1.5 * min(abs(weight), 2.0))
     axes.plot((x0, x1), (y0, y1), color=colour, linewidth=width, linestyle=style, zorder=1.5)
 

@@ -76,6 +76,11 @@ ENTRIES: dict[str, Entry] = {
         f"{_LINES}, dotted ones dropped; no unit is. The lowest unit on the left is the constant 1, whose connections "
         "are the biases. Test shows the mean.",
     ),
+    "mixout": Entry(
+        _DENSE, network.mixout,
+        f"{_LINES}. Grey ones have their pre-trained weights back, all that lead out of a unit at once; the others go "
+        "as far beyond their own as keeps the mean.",
+    ),
     "variational-dropout": Entry(
         _BAYES, recipes.variational_units,
         f"{_UNITS}Each hidden unit is multiplied by normal noise of mean 1, whose variance alpha = p/(1-p) is learned.",

@@ -1,4 +1,4 @@
-"""Methods with weights of their own: standout, fast dropout and DropConnect."""
+"""Methods with weights of their own: standout, fast dropout, DropConnect and mixout."""
 
 from __future__ import annotations
 
@@ -182,10 +182,41 @@ def _dropconnect_conv(axes: int, shape: tuple[int, ...]) -> Case:
     )  # fmt: skip
 
 
+def mixout() -> Case:
+    """Weights are the target's, or as far beyond the layer's own as keeps the mean; one draw serves a column."""
+    target = torch.tensor([[-0.5, 1.0, 0.25], [0.75, 2.0, -1.5]], dtype=torch.float64)
+
+    def small(**arguments: Any) -> Callable[[], nn.Module]:
+        return lambda: with_values(td.MixoutLinear(3, 2, p=_P, **arguments), weight=_W, bias=_B, target=target)
+
+    def outcome(x: Tensor, m: Tensor) -> Tensor:
+        return F.linear(x, (m * _W + (1 - m) * target - _P * target) / _KEEP, _B)
+
+    def columns(_: nn.Module, seed: int) -> Tensor:
+        layer = with_values(td.MixoutLinear(2048, 4, bias=False, p=_P), weight=2.0, target=1.0)
+        return noisy(layer.double(), torch.eye(2048, dtype=torch.float64).expand(2, -1, -1), seed)
+
+    two = torch.cat([_X, torch.tensor([[-0.5, 1.0, 1.5]], dtype=torch.float64)])
+    return Case(
+        lambda: with_values(td.MixoutLinear(128, 64, p=_P), target=0.05 * torch.randn(64, 128)), torch.randn(64, 128),
+        TwoPointClaim(_KEEP, 1.0, 1.0 + 1 / _KEEP, (0, 2)), elementwise=False, probe=columns,
+        remake=lambda p: td.MixoutLinear(128, 64, p=p),
+        expected=(
+            enumerated(small(), two, (1, 3), _KEEP, outcome, **BATCH),
+            enumerated(small(per="weight"), _X, (2, 3), _KEEP, outcome, **BATCH),
+        ),
+        twin=Twin(
+            lambda: nn.Linear(128, 64), lambda: td.MixoutLinear.from_linear(nn.Linear(128, 64), p=0.0),
+            lambda: td.MixoutLinear.from_linear(nn.Linear(128, 64), p=_P),
+        ),
+    )  # fmt: skip
+
+
 DECLARATIONS: dict[str, Callable[[], Case]] = {
     "standout": standout,
     "fast-dropout": fast_dropout,
     "dropconnect": dropconnect,
     "dropconnect1d": lambda: _dropconnect_conv(1, (32, 16, 8)),
     "dropconnect2d": lambda: _dropconnect_conv(2, (32, 16, 4, 4)),
+    "mixout": mixout,
 }
