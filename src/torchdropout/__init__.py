@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from torchdropout.losses.r_drop import RDropLoss, r_drop
     from torchdropout.losses.regularization import Regularization, regularization_loss
     from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
+    from torchdropout.montecarlo.predict import mc_predict, mc_predict_loader
+    from torchdropout.montecarlo.prediction import Prediction
+    from torchdropout.montecarlo.sampling import sampling
     from torchdropout.recipes import Advice, DropoutRecipe, dropout_recipe
     from torchdropout.recurrent.cells import GRUCell, LSTMCell
     from torchdropout.recurrent.gru import GRU
@@ -76,6 +79,9 @@ _LATER = {
     "torchdropout.losses.r_drop": ("RDropLoss", "r_drop"),
     "torchdropout.losses.regularization": ("Regularization", "regularization_loss"),
     "torchdropout.losses.shared_prefix": ("SharedPrefix", "shared_prefix"),
+    "torchdropout.montecarlo.predict": ("mc_predict", "mc_predict_loader"),
+    "torchdropout.montecarlo.prediction": ("Prediction",),
+    "torchdropout.montecarlo.sampling": ("sampling",),
     "torchdropout.recipes": ("Advice", "DropoutRecipe", "dropout_recipe"),
     "torchdropout.recurrent.cells": ("GRUCell", "LSTMCell"),
     "torchdropout.recurrent.gru": ("GRU",),
@@ -136,6 +142,7 @@ __all__ = [
     "NoiseSource",
     "NonNegative",
     "PatchDropout",
+    "Prediction",
     "RDropLoss",
     "Regularization",
     "SharedPrefix",
@@ -166,6 +173,8 @@ __all__ = [
     "key",
     "keyed",
     "kl_loss",
+    "mc_predict",
+    "mc_predict_loader",
     "multi_sample_loss",
     "noise_sources",
     "param_groups",
@@ -175,6 +184,7 @@ __all__ = [
     "regularization_loss",
     "replace_",
     "revert_",
+    "sampling",
     "schedules",
     "set_data_parallel_rank",
     "shared_prefix",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchdropout import rng
 
-Note = Callable[[bool], None]
+Note = Callable[[bool, bool], None]
 
 
 class SharedAcrossSamplesError(RuntimeError):
@@ -30,7 +30,7 @@ class Samples:
         first: The number of the first example.
         examples: How many there are; None where it is not known which rows are whose, so that a draw covers all.
         consistent: Whether all examples have the noise of example 0.
-        note: Called at each draw with whether it was for each example, or rightly for the whole batch.
+        note: Called at each draw with whether it was for each example, and whether its layer, or `examples`, says so.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Samples:
         found = None if self.rows is None or shape is None else _place(shape, len(self.rows), batch_dim)
         if found is None:
             return self._one(self.examples is None), 0, 1
-        self._noted(True)
+        self._noted(True, True)
         return self._next(self.rows), *found  # type: ignore[arg-type]
 
     def shared(self) -> Tensor:
@@ -66,16 +66,16 @@ class Samples:
     def _one(self, meant: bool) -> Tensor:
         if len(self.of_samples) != 1:
             raise SharedAcrossSamplesError("A draw covers the whole batch.")
-        self._noted(meant)
+        self._noted(False, meant)
         return self._next(self.of_samples[0])
 
     def _next(self, keys: Tensor) -> Tensor:
         number, self.drawn = self.drawn, self.drawn + 1
         return keys + torch.tensor([0, number])
 
-    def _noted(self, as_promised: bool) -> None:
+    def _noted(self, by_example: bool, meant: bool) -> None:
         if self.note is not None:
-            self.note(as_promised)
+            self.note(by_example, meant)
 
 
 def _place(shape: Sequence[int], rows: int, batch_dim: int) -> tuple[int, int] | None:

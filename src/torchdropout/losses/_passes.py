@@ -33,7 +33,7 @@ def passes(
         return [run(owner, model, x, select)] * count
     if cut is not None and cut.saves:
         values = cut.before(inputs)
-        return [_selected(owner, cut.after(values), select) for _ in range(count)]
+        return [selected(owner, cut.after(values), select) for _ in range(count)]
     if cut is not None and model not in _WARNED and (cut.reason or cut.unseen):
         _WARNED.add(model)
         warnings.warn(_message(owner, model, cut.reason, cut.unseen), stacklevel=4)
@@ -45,7 +45,7 @@ def passes(
 def run(owner: str, model: nn.Module, x: Tensor | tuple[Any, ...], select: Select) -> Tensor:
     """The output of one pass."""
     _check_model(owner, model)
-    return _selected(owner, model(*x) if isinstance(x, tuple) else model(x), select)
+    return selected(owner, model(*x) if isinstance(x, tuple) else model(x), select)
 
 
 def _check_model(owner: str, model: nn.Module) -> None:
@@ -58,7 +58,7 @@ def _as_one_batch(
 ) -> list[Tensor]:
     size = _batch_size(owner, inputs, batch_dim)
     repeated = [torch.cat([x] * count, batch_dim) if isinstance(x, Tensor) else x for x in inputs]
-    y = _selected(owner, model(*repeated), select)
+    y = selected(owner, model(*repeated), select)
     if not -y.dim() <= batch_dim < y.dim() or y.shape[batch_dim] != count * size:
         raise ValueError(
             f"{owner}: the model's output must have the batch of {count * size} at axis {batch_dim}, as its input, got "
@@ -77,7 +77,7 @@ def _batch_size(owner: str, inputs: tuple[Any, ...], batch_dim: int) -> int:
     return next(size for size in sizes if size is not None)
 
 
-def _selected(owner: str, output: Any, select: Select) -> Tensor:
+def selected(owner: str, output: Any, select: Select) -> Tensor:
     """The tensor of a model's output that a loss is of."""
     if callable(select):
         output = select(output)

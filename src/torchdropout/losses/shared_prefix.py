@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from torchdropout.losses import _sources
 from torchdropout.losses._names import unwrapped
+from torchdropout.losses._state import state
 from torchdropout.losses._trace import HiddenDraws, NotTraced, SetsAttributes, trace
 
 
@@ -146,47 +147,13 @@ def shared_prefix(model: nn.Module, num_inputs: int = 1) -> SharedPrefix:
     if not isinstance(model, nn.Module):
         raise TypeError(f"shared_prefix: `model` must be a torch.nn.Module, got {type(model).__name__}.")
     known = _KNOWN.setdefault(model, {}).get(num_inputs)
-    if known is None or not (known[1]._is_final or known[0] == _state(model, known[1].unseen)):
+    if known is None or not (known[1]._is_final or known[0] == state(model, known[1].unseen)):
         found = SharedPrefix(model, num_inputs)
-        known = _KNOWN[model][num_inputs] = _state(model, found.unseen), found
+        known = _KNOWN[model][num_inputs] = state(model, found.unseen), found
     return known[1]
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[int, tuple[Any, SharedPrefix]]] = WeakKeyDictionary()
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_TOLD = ("training", "draws_per", *_HOOKS)  # all that matters of a module that tells what it draws
-_KNOWN_TO_MATTER = (*_TOLD, "p", "_p", "dropout", "num_layers", "inplace", "inference", "per", "_recurrent", "forward")
-_SKIPPED = vars(nn.Module()).keys() - set(_TOLD)
-
-
-def _state(model: nn.Module, unseen: tuple[str, ...]) -> list[Any]:
-    """All that a cut may depend on: modules, modes, hooks, plain attributes; nothing in modules taken for noise."""
-    inside = tuple(f"{name}." for name in unseen)
-    return [
-        (id(module), type(module), () if f"{name}.".startswith(inside) else _shown_attributes(module))
-        for name, module in model.named_modules()
-    ]
-
-
-def _shown_attributes(module: nn.Module) -> list[tuple[str, Any]]:
-    held = vars(module)
-    if _sources.is_known_module(module):
-        return [(name, _shown(held[name])) for name in _KNOWN_TO_MATTER if name in held]
-    if _sources.declared(module):
-        return [(name, _shown(held[name])) for name in _TOLD if name in held]
-    return [(name, _shown(value)) for name, value in held.items() if name not in _SKIPPED]
-
-
-def _shown(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Tensor):
-        return Tensor  # looked up in the model by every pass
-    if isinstance(value, (tuple, list, set, frozenset)) and len(value) <= 16:
-        return type(value), [_shown(each) for each in value]
-    return id(value), type(value), len(value) if isinstance(value, dict) else 0
-
-
 def _obstacle(model: nn.Module) -> str:
     if unwrapped(model) is not model:
         return f"it is wrapped as a {type(model).__name__}"

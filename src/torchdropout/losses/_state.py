@@ -1,0 +1,44 @@
+"""What a finding about a model depends on, to be compared before it is used again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from torchdropout.losses import _sources
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TOLD = ("training", "draws_per", *_HOOKS)  # all that matters of a module that tells what it draws
+_KNOWN_TO_MATTER = (*_TOLD, "p", "_p", "dropout", "num_layers", "inplace", "inference", "per", "_recurrent", "forward")
+_SKIPPED = vars(nn.Module()).keys() - set(_TOLD)
+
+
+def state(model: nn.Module, unseen: tuple[str, ...]) -> list[Any]:
+    """All that a cut may depend on: modules, modes, hooks, plain attributes; nothing in modules taken for noise."""
+    inside = tuple(f"{name}." for name in unseen)
+    return [
+        (id(module), type(module), () if f"{name}.".startswith(inside) else _shown_attributes(module))
+        for name, module in model.named_modules()
+    ]
+
+
+def _shown_attributes(module: nn.Module) -> list[tuple[str, Any]]:
+    held = vars(module)
+    if _sources.is_known_module(module):
+        return [(name, _shown(held[name])) for name in _KNOWN_TO_MATTER if name in held]
+    if _sources.declared(module):
+        return [(name, _shown(held[name])) for name in _TOLD if name in held]
+    return [(name, _shown(value)) for name, value in held.items() if name not in _SKIPPED]
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        return Tensor  # looked up in the model by every pass
+    if isinstance(value, (tuple, list, set, frozenset)) and len(value) <= 16:
+        return type(value), [_shown(each) for each in value]
+    return id(value), type(value), len(value) if isinstance(value, dict) else 0
+
+
