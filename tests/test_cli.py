@@ -9,7 +9,7 @@ import pytest
 
 from torchdropout import catalog, cli, examples, study
 from torchdropout._version import __version__
-from torchdropout.study import datasets, execution
+from torchdropout.study import additions, datasets, execution
 
 
 @pytest.fixture
@@ -32,6 +32,16 @@ SMALL = ("--folds", 2, "--seeds", 1, "--epochs", 1, "--jobs", 1)
 REFUSED = {
     "unknown data": (["digit"], "Did you mean 'digits'"),
     "unknown method": (["--methods", "none,dropuot"], "Did you mean 'dropout'"),
+    "unknown addition": (
+        ["--methods", "none,dropout+maxnrom"],
+        "'dropout+maxnrom': no method is called 'maxnrom'. Did",
+    ),
+    "two noise methods": (["--methods", "dropout+gaussian"], "names two noise methods, dropout and gaussian: a diff"),
+    "strength without a value": (["--strength", "dropout"], "`strength` must be NAME=values, got 'dropout'"),
+    "strength twice": (["--strength", "dropout=.1", "--strength", "dropout=.2"], "`strength` must be given once for"),
+    "strength of words": (["--strength", "dropout=low"], "`strength` must be numbers separated by commas, got 'low'"),
+    "strength of none": (["--strength", "rdrop=1"], "`strength` was given for rdrop, which takes none or is not in"),
+    "strength out of range": (["--methods", "rdrop", "--strength", "rdrop=-1"], "of rdrop must be finite and not neg"),
     "method without a place": (["--methods", "dropout2d"], "cannot be placed in model 'mlp'"),
     "p too large": (["--p", "1.5"], "`p` must be in [0, 1], got 1.5"),
     "p not a number": (["--p", "nan"], "`p` must be in [0, 1], got nan"),
@@ -165,15 +175,35 @@ def test_a_bug_keeps_its_traceback(run, monkeypatch):
 def test_methods_names_every_row_of_the_catalogue(run):
     code, out, _ = run("methods")
     assert code == 0
-    first = [line.split()[0] for line in out.splitlines() if line.strip() and not line.startswith("  ")]
+    assert max(map(len, out.splitlines())) <= 80
+    catalogue = out.split("\nAlone or joined to a method")[0]
+    first = [line.split()[0] for line in catalogue.splitlines() if line.strip() and not line.startswith("  ")]
     assert [word for word in first if word in catalog.names()] == catalog.names()
-    head, _, *lines = out.rstrip("\n").splitlines()
-    assert max(map(len, lines)) <= 80
+    head, _, *lines = catalogue.rstrip("\n").splitlines()
     models: dict[str, str] = {}
     for line in lines:  # a row's first line has its name, the others go on with its cells
         name = line.split()[0] if line[0] != " " else list(models)[-1]
         models[name] = models.get(name, "") + "".join(line[head.index("compare in") :].split())
     assert models == {row.name: ",".join(row.models) or "–" for row in catalog.METHODS}
+
+
+def test_methods_names_what_can_be_added(run):
+    table = run("methods")[1].split("\nAlone or joined to a method, as in dropout+maxnorm:\n")[1]
+    _, head, _, *lines = table.rstrip("\n").splitlines()
+    assert head.split() == ["name", "what", "it", "does", "default"]
+    rows: dict[str, str] = {}
+    for line in lines:
+        name = line.split()[0] if line[0] != " " else list(rows)[-1]
+        rows[name] = f"{rows.get(name, '')} {line.removeprefix(name).strip()}"
+    assert list(rows) == additions.names()
+    for row in additions.ADDITIONS:
+        assert sorted(rows[row.name].split()) == sorted(f"{row.what} {row.argument}={row.default:.3g}".split())
+
+
+def test_an_addition_in_full(run):
+    words = " ".join(run("methods", "rdrop")[1].split())
+    assert "title R-Drop" in words
+    assert "argument alpha default 1.0" in words
 
 
 @pytest.mark.parametrize("name", catalog.names())

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchdropout.constraints import MaxNorm, constrain_
+from torchdropout.constraints import Filter, MaxNorm, constrain_
 from torchdropout.layers._checks import check_number
 from torchdropout.layers.dropout import Dropout
 from torchdropout.surgery import insert_after_, insert_before_
@@ -108,8 +108,7 @@ class DropoutRecipe:
     def optimizer(self, model: nn.Module) -> torch.optim.SGD:
         """SGD as the recipe says, with max-norm on every weight but the output layer's."""
         optimizer = torch.optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum)
-        last = [id(p) for module in _weighted(model) for p in module.parameters(recurse=False)][-2:]
-        constrain_(optimizer, model, MaxNorm(self.max_norm), lambda p, _: id(p) not in last)
+        constrain_(optimizer, model, MaxNorm(self.max_norm), hidden(model))
         return optimizer
 
     def schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.ExponentialLR:
@@ -129,6 +128,12 @@ class DropoutRecipe:
 
 
 _WEIGHTED = (nn.Linear, nn.Bilinear, *_CONVOLUTIONS)
+
+
+def hidden(model: nn.Module) -> Filter:
+    """For `constrain_`: the weights of all layers but the last, which makes the output."""
+    last = {id(p) for module in [*_weighted(model)][-1:] for p in module.parameters(recurse=False)}
+    return lambda weight, _: id(weight) not in last
 
 
 def _weighted(model: nn.Module) -> Iterator[nn.Module]:

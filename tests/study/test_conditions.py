@@ -2,7 +2,8 @@ import pytest
 
 from torchdropout import catalog
 from torchdropout.study import CompareConfig, StudyError
-from torchdropout.study.conditions import Condition, Placed, expand
+from torchdropout.study.conditions import Condition, Placed
+from torchdropout.study.expansion import expand
 
 SITES = ("input", "conv", "dense")
 

@@ -7,7 +7,8 @@ from torch import nn
 import torchdropout as td
 from torchdropout import catalog
 from torchdropout.study import CompareConfig, StudyError
-from torchdropout.study.conditions import Placed, expand
+from torchdropout.study.conditions import Placed
+from torchdropout.study.expansion import expand
 from torchdropout.study.models import build, check
 
 VOCABULARY, LONGEST = 30, 11

@@ -12,6 +12,7 @@ from torchdropout.study.conditions import Placed, lacks_convolution
 from torchdropout.study.hooks import of
 from torchdropout.study.models import build, check
 from torchdropout.study.placement import Placement
+from torchdropout.study.recipe import Hooks
 
 IMAGE = (1, 8, 8)
 SHAPES = {1: (2, 16), 2: IMAGE, 3: (1, 4, 6, 8)}  # of a sequence, an image and a volume
@@ -174,10 +175,10 @@ def test_divergence_is_that_of_every_layer_once_and_joins_the_loss_in_nats_per_e
     torch.testing.assert_close(total, sum(layer.kl() for layer in layers))
     config = CompareConfig(epochs=4, batch_size=50)
     for task, factor in (("classification", 1.0), ("regression", 2.0)):
-        penalty = of(network, 200, config, task).penalty  # 4 epochs of 4 steps
-        weights = [float(penalty(network) / total) * 200 / factor for _ in range(18)]
+        (term,) = of(network, Placed("sparse-variational"), 200, config, task).terms  # 4 epochs of 4 steps
+        weights = [float(term(network) / total) * 200 / factor for _ in range(18)]
         assert weights == pytest.approx([*(step / 16 for step in range(1, 17)), 1.0, 1.0])
-    assert of(made("dropout"), 200, config, "classification").penalty is None
+    assert of(made("dropout"), Placed("dropout", 0.5), 200, config, "classification") == Hooks()
 
 
 def test_a_network_of_ones_own_places_layers(tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ from torch import nn
 import torchdropout as td
 from torchdropout import catalog
 from torchdropout.study import CompareConfig, StudyError, compare, datasets, predict
-from torchdropout.study.conditions import Placed, expand, fitting
+from torchdropout.study.conditions import Placed
 from torchdropout.study.datasets import Dataset
+from torchdropout.study.expansion import expand, fitting
 from torchdropout.study.models import build
 from torchdropout.study.reporting.protocol_text import paragraphs
 

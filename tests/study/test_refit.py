@@ -49,7 +49,7 @@ def test_no_condition_is_complete():
 def test_the_model_learnt_from_all_examples_and_gives_what_was_measured(folder, few):
     network, about = load_model(folder)
     study = json.loads((folder / "study.json").read_text())
-    assert about["method"] == study["methods"][study["best"]]["method"]
+    assert about["placed"]["method"] == study["methods"][study["best"]]["noise"]
     y = network.outputs(network.preparation.inputs(few.inputs))
     hits = float((y.argmax(1).numpy() == few.targets).mean())
     assert hits == pytest.approx(study["refit"]["measured"]["train"]["accuracy"])
@@ -101,7 +101,7 @@ def test_weights_of_another_network(folder):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("{", "must be JSON"), ("[]", "`format` must be 1, found list"), ('{"format": 9}', "`format` must be 1, found 9")],
+    [("{", "must be JSON"), ("[]", "`format` must be 2, found list"), ('{"format": 9}', "`format` must be 2, found 9")],
 )
 def test_a_broken_description(folder, text, sentence):
     (folder / "model.json").write_text(text)

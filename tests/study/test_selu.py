@@ -8,7 +8,8 @@ from torch.nn import functional
 import torchdropout as td
 from torchdropout import catalog
 from torchdropout.study import CompareConfig, StudyError, compare, comparison
-from torchdropout.study.conditions import Placed, expand
+from torchdropout.study.conditions import Placed
+from torchdropout.study.expansion import expand
 from torchdropout.study.models import build
 from torchdropout.study.refit import load
 from torchdropout.study.reporting.protocol_text import paragraphs

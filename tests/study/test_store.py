@@ -12,12 +12,11 @@ from torchdropout.study.status import FAILED, OK
 from torchdropout.study.store import FILE, Store
 from torchdropout.study.training import Epoch
 
+PLACED = Placed("dropout", 0.2, (("maxnorm", 3.0),))
 RUN = Run(Condition("dropout", (0.2, 0.5)), 1, 2, 3)
 METRICS = {"val": Metrics(0.5, accuracy=0.75, nll=0.5, ece=0.125, bins=(Bin(14, 3, 0.97, 1.0),))}
 CURVE = (Epoch(1, {"train_loss": 0.1, "val_loss": float("nan")}, 0.25),)
-DONE = Outcome(
-    RUN, OK, placed=Placed("dropout", 0.2), curve=CURVE, best_epoch=1, flattened=True, parts=METRICS, seconds=2.0
-)
+DONE = Outcome(RUN, OK, placed=PLACED, curve=CURVE, best_epoch=1, flattened=True, parts=METRICS, seconds=2.0)
 
 
 @pytest.fixture
@@ -33,7 +32,8 @@ def test_a_row_holds_the_outcome(store):
     store.record(DONE)
     (row,) = store.rows()
     assert (row["condition"], row["repeat"], row["fold"], row["seed"]) == RUN.key
-    assert (row["strength"], row["best_epoch"], row["flattened"], row["seconds"]) == (0.2, 1, 1, 2.0)
+    assert Placed.from_json(json.loads(row["placed"])) == Placed("dropout", 0.2, (("maxnorm", 3.0),))
+    assert (row["best_epoch"], row["flattened"], row["seconds"]) == (1, 1, 2.0)
     assert row["seconds_per_epoch"] == 0.25
     assert json.loads(row["metrics"]) == json.loads(json.dumps({"val": asdict(METRICS["val"])}))
     assert json.loads(row["curve"])[0]["measured"]["train_loss"] == 0.1
@@ -61,7 +61,7 @@ def test_no_run_is_kept_twice(store):
 
 def test_description_and_what_joins_it(store):
     store.describe(seconds=2.5, best=None)
-    assert store.study() == {"format": 2, "command": "x", "methods": {"ä": 1.5}, "seconds": 2.5, "best": None}
+    assert store.study() == {"format": 3, "command": "x", "methods": {"ä": 1.5}, "seconds": 2.5, "best": None}
 
 
 def test_a_full_disk_keeps_what_was_stored(store):
@@ -84,7 +84,7 @@ def test_a_broken_file(tmp_path):
 
 def test_another_format(tmp_path, store):
     store.describe(format=1)
-    with pytest.raises(StudyError, match="`format` must be 2, found 1"):
+    with pytest.raises(StudyError, match="`format` must be 3, found 1"):
         store.study()
 
 

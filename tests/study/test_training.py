@@ -75,46 +75,58 @@ def test_plain_descent_by_hand():
 
 
 def test_a_penalty_is_weight_decay():
-    penalty = Hooks(penalty=lambda net: 0.05 * sum(p.square().sum() for p in net.parameters()))
+    penalty = Hooks(terms=(lambda net: 0.05 * sum(p.square().sum() for p in net.parameters()),))
     model, other = network(), network()
     fit(model, hooks=penalty)
     fit(other, weight_decay=0.1)
     torch.testing.assert_close(weights(model), weights(other))
 
 
-def test_after_step_sees_the_network_after_every_step():
-    seen = []
+def test_what_is_attached_once_acts_after_every_step():
+    seen, began = [], []
 
-    def clip(net):
-        seen.append(1)
-        with torch.no_grad():
+    def attach(net, optimizer, steps):
+        began.append(steps)
+
+        @torch.no_grad()
+        def clip(*_):
+            seen.append(1)
             for parameter in net.parameters():
                 parameter.clamp_(-0.1, 0.1)
 
+        optimizer.register_step_post_hook(clip)
+
     model = network()
-    fit(model, hooks=Hooks(after_step=clip))
+    fit(model, hooks=Hooks(attached=(attach,)))
+    assert began == [3 * 3]
     assert len(seen) == 3 * 3
     assert weights(model).abs().max() <= 0.1
 
 
-def test_repeated_passes_average_their_losses_and_draw_fresh_noise():
-    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 1))
-    outputs = []
+def test_an_objective_stands_for_the_loss_of_one_pass_and_terms_join_it():
+    model, other = network(), network()
 
-    def mean(found, targets):
-        outputs.append(found)
-        return sum(functional.mse_loss(y, targets) for y in found) / len(found)
+    def objective(net, inputs, targets):
+        return (functional.mse_loss(net(inputs), targets) + functional.mse_loss(net(inputs), targets)) / 2
 
-    torch.manual_seed(4)
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    fit(model, hooks=Hooks(passes=3, objective=mean))
-    by_objective = weights(model)
-    assert {len(found) for found in outputs} == {3}
-    assert not outputs[0][0].equal(outputs[0][1])
-    model.load_state_dict(start)
-    torch.manual_seed(4)
-    fit(model, hooks=Hooks(passes=3))
-    torch.testing.assert_close(weights(model), by_objective)
+    halves = (lambda net: 0.02 * sum(p.square().sum() for p in net.parameters()),) * 2
+    fit(model, hooks=Hooks(terms=halves, objective=objective))
+    fit(other, weight_decay=0.08)
+    torch.testing.assert_close(weights(model), weights(other))
+
+
+def test_an_optimizer_of_the_hooks_takes_the_place_of_the_recipes():
+    model, other, asked = network(), network(), []
+
+    def make(net, steps):
+        asked.append(steps)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
+        return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    fit(model, hooks=Hooks(optimizer=make), optimizer="adam", lr=9.0)
+    fit(other, schedule="cosine", lr=0.02)
+    assert asked == [9]
+    assert weights(model).equal(weights(other))
 
 
 def losses(values):

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from torchdropout import catalog
+from torchdropout.study import additions
 from torchdropout.study.errors import StudyError
 
 
@@ -25,14 +26,25 @@ def everything() -> Table:
     return table
 
 
+def added() -> Table:
+    """A row for each penalty, constraint, objective and schedule."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it does")
+    table.add_column("default", no_wrap=True)
+    for row in additions.ADDITIONS:
+        table.add_row(row.name, row.what, f"{row.argument}={row.default:.3g}")
+    return table
+
+
 def in_full(name: str) -> Table:
-    """Every field of one method.
+    """Every field of one method or addition.
 
     Raises:
         StudyError: There is no such method.
     """
     try:
-        row = catalog.get(name)
+        row = additions.find(name) or catalog.get(name)
     except ValueError as error:
         raise StudyError(f"methods: {error}") from error
     table = Table.grid(padding=(0, 2))

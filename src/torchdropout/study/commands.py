@@ -61,11 +61,14 @@ def compare(
         str, typer.Option(help=f"Of the mlp's and the cnn's hidden layers: {', '.join(ACTIVATIONS)}.")
     ] = _DEFAULT.activation,
     methods: Annotated[
-        str, typer.Option(help="Names of `torchdropout methods`, and none, separated by commas; or all.")
+        str, typer.Option(help="Names of `torchdropout methods`, and none, by commas, joined by +; or all.")
     ] = ",".join(_DEFAULT.methods),
     p: Annotated[
         str, typer.Option(help="Drop probabilities to choose from, by commas.", show_default="each method's own")
     ] = "",
+    strength: Annotated[
+        list[str], typer.Option(help="NAME=values to choose from, of one method or addition; may be repeated.")
+    ] = [],  # noqa: B006 - typer copies it
     p_by_width: Annotated[bool, typer.Option("--p-by-width", help="Lower p at narrower hidden layers.")] = False,
     folds: Annotated[int, typer.Option(help="Folds; 1 where a given test split judges.")] = _DEFAULT.folds,
     repeats: Annotated[int, typer.Option(help="Divisions into folds.")] = _DEFAULT.repeats,
@@ -140,8 +143,14 @@ def predict(
 
 @app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="One method, shown in full.")] = None) -> None:
-    """Print the catalogue of methods, or one of its rows in full."""
-    Console().print(catalogue_table.everything() if name is None else catalogue_table.in_full(name))
+    """Print the catalogue of methods and what can be added to them, or one row in full."""
+    console = Console()
+    if name is not None:
+        console.print(catalogue_table.in_full(name))
+        return
+    console.print(catalogue_table.everything())
+    console.print("\nAlone or joined to a method, as in dropout+maxnorm:\n", highlight=False)
+    console.print(catalogue_table.added())
 
 
 @app.command()
@@ -226,7 +235,20 @@ def _given(context: typer.Context) -> dict[str, Any]:
     for name, kind in (("methods", str), ("p", float), ("widths", int)):
         if name in given:
             given[name] = _several(name, given[name], kind)
+    if "strength" in given:
+        given["strength"] = _by_name(given["strength"])
     return given
+
+
+def _by_name(words: list[str]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for word in words:
+        name, equals, values = word.partition("=")
+        if not (name and equals) or name in found:
+            rule = "be given once for a name" if name in found else "be NAME=values"
+            raise StudyError(f"compare: `strength` must {rule}, got {word!r}.")
+        found[name] = _several("strength", values, float)
+    return found
 
 
 def _several(name: str, text: str, kind: type) -> list[Any]:

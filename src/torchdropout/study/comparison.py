@@ -12,8 +12,21 @@ from typing import Any
 
 import torch
 
-from torchdropout.study import conditions, datasets, description, execution, models, protocol, refit, reporting, tables
-from torchdropout.study.conditions import Condition
+from torchdropout.study import (
+    datasets,
+    description,
+    execution,
+    expansion,
+    hooks,
+    models,
+    protocol,
+    recipe,
+    refit,
+    reporting,
+    tables,
+    training,
+)
+from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import CompareConfig, from_settings, placed_in
 from torchdropout.study.datasets.prepare import fit as fit_preparation
 from torchdropout.study.errors import StudyError
@@ -46,10 +59,11 @@ class _Prepared:
     material: Material
     conditions: tuple[Condition, ...]
     runs: list[Run]
+    parameters: dict[str, int]
 
     @property
     def description(self) -> dict[str, Any]:
-        return description.of(self.material, self.conditions, len(self.runs))
+        return description.of(self.material, self.conditions, len(self.runs), self.parameters)
 
 
 def compare(
@@ -93,7 +107,7 @@ def compare(
 
 def _prepare(config: CompareConfig) -> _Prepared:
     """Everything that can be wrong with the input is found here."""
-    named = conditions.expand(config)
+    named = expansion.expand(config)
     data = datasets.load(
         config.data,
         target=config.target,
@@ -103,22 +117,29 @@ def _prepare(config: CompareConfig) -> _Prepared:
         max_examples=config.max_examples,
     )
     models.check_reads(config, data)
-    compared = conditions.fitting(named, config, data)
+    compared = expansion.fitting(named, config, data)
     protocol.judge(config, data)
     material = Material(config, data, protocol.divide(config, data))
-    _check_model(material, compared)
-    return _Prepared(material, compared, protocol.plan(config, compared))
+    return _Prepared(material, compared, protocol.plan(config, compared), _parameters(material, compared))
 
 
-def _check_model(material: Material, compared: tuple[Condition, ...]) -> None:
-    config, data = material.config, material.data
-    preparation = fit_preparation(data, material.folds[0, 0].train, log_target=config.log_target)
+def _parameters(material: Material, compared: tuple[Condition, ...]) -> dict[str, int]:
+    """The number of each condition's parameters, at its first strengths; every network is made and found good."""
+    with torch.random.fork_rng(devices=[]):
+        counts = {each.label: [_checked(material, each, placed) for placed in each.placed] for each in compared}
+    return {label: count[0] for label, count in counts.items()}
+
+
+def _checked(material: Material, condition: Condition, placed: Placed) -> int:
+    config, data, train = material.config, material.data, material.folds[0, 0].train
+    preparation = fit_preparation(data, train, log_target=config.log_target)
     outputs, vocabulary = len(data.classes) or 1, preparation.vocabulary
-    for condition in compared:
-        for placed in condition.placed:
-            with torch.random.fork_rng(devices=[]), _refusals(condition):
-                model = models.build(config, preparation.shape, outputs, placed, vocabulary=vocabulary)
-                models.check(model, config, preparation.shape, outputs, vocabulary=vocabulary)
+    with _refusals(condition):
+        model = models.build(config, preparation.shape, outputs, placed, vocabulary=vocabulary)
+        models.check(model, config, preparation.shape, outputs, vocabulary=vocabulary)
+        added = hooks.of(model, placed, len(train), config, data.task)
+        training.start(model, recipe.of(config), added, 1)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @contextmanager

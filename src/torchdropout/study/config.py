@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,10 +39,13 @@ class CompareConfig:
         widths: The hidden layers of the `mlp`.
         activation: Of the hidden layers of the `mlp`, the `cnn` or a factory's network: `relu`, or `selu` with the
             initial values that belong to it.
-        methods: Names from the catalogue, and `none` for the plain network; `all` for every one that fits the model,
-            its activation and the data.
+        methods: Names from the catalogue, and `none` for the plain network; names of the table of additions; several of
+            one condition joined by a plus sign; `all` for every method of the catalogue that fits the model, its
+            activation and the data.
         p: Drop probabilities for each method that takes one, the best of them chosen on an inner validation part of
             the training data; empty for each method's default.
+        strength: Strengths of single methods and additions, by name: pairs of a name and its values, the best of them
+            chosen as of `p`, before which they come; a mapping where keyword arguments are given.
         p_by_width: Whether a hidden layer's drop probability is in proportion to its width, the widest having `p`.
         folds: The number of folds; 1 for a data set whose given test split judges.
         repeats: How often the data are divided into folds anew.
@@ -73,6 +76,7 @@ class CompareConfig:
     activation: str = "relu"
     methods: tuple[str, ...] = ("none", "dropout", "gaussian")
     p: tuple[float, ...] = ()
+    strength: tuple[tuple[str, tuple[float, ...]], ...] = ()
     p_by_width: bool = False
     folds: int = 5
     repeats: int = 1
@@ -102,6 +106,7 @@ class CompareConfig:
         self._check_numbers()
         for name in ("methods", "p"):
             _check_distinct(name, getattr(self, name))
+        self._check_strengths()
 
     def _check_words(self) -> None:
         if ":" not in self.model:
@@ -128,6 +133,13 @@ class CompareConfig:
             if not 0 <= value <= 1:
                 raise StudyError(f"compare: `p` must be in [0, 1], got {value}.")
 
+    def _check_strengths(self) -> None:
+        _check_distinct("strength", tuple(name for name, _ in self.strength))
+        for name, values in self.strength:
+            if not values:
+                raise StudyError(f"compare: `strength` must have values for {name}, got none.")
+            _check_distinct("strength", values)
+
     @property
     def workers(self) -> int:
         """The number of processes that train."""
@@ -144,7 +156,8 @@ class CompareConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON types."""
-        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        lists: dict[str, Any] = {name: list(getattr(self, name)) for name in _LISTS}
+        lists |= {"strength": {name: list(values) for name, values in self.strength}}
         return asdict(self) | lists | {name: str(path) for name in _PATHS if (path := getattr(self, name)) is not None}
 
     def numbers_differ(self, other: CompareConfig) -> list[str]:
@@ -162,6 +175,8 @@ def from_settings(settings: dict[str, Any]) -> CompareConfig:
     """
     values = dict(settings)
     values |= {name: _several(name, settings[name]) for name in _LISTS if name in settings}
+    if "strength" in settings:
+        values["strength"] = _by_name("strength", settings["strength"])
     values |= {name: Path(value) for name in _PATHS if (value := settings.get(name)) is not None}
     return CompareConfig(**values)
 
@@ -180,6 +195,8 @@ def available_cores() -> int:
 
 def _option(name: str, value: object) -> list[str]:
     option = f"--{name.replace('_', '-')}"
+    if name == "strength" and isinstance(value, tuple):
+        return [word for key, values in value for word in (option, f"{key}={','.join(map(_shown, values))}")]
     if isinstance(value, bool):
         return [option]
     return [option, ",".join(map(_shown, value)) if isinstance(value, tuple) else _shown(value)]
@@ -193,6 +210,12 @@ def _several(name: str, values: object) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"compare: `{name}` must be a list, got {values!r}.")
     return tuple(values)
+
+
+def _by_name(name: str, values: object) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"compare: `{name}` must be a mapping of names to lists of numbers, got {values!r}.")
+    return tuple((str(key), tuple(map(float, _several(name, several)))) for key, several in values.items())
 
 
 def _at_least_one(name: str, value: object) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 from torchdropout import catalog
 from torchdropout._version import __version__
-from torchdropout.study import protocol
-from torchdropout.study.conditions import PLAIN, SITES, Condition
+from torchdropout.study import additions, protocol
+from torchdropout.study.conditions import SITES, Condition
 from torchdropout.study.config import available_cores
 from torchdropout.study.execution import Material
+from torchdropout.study.naming import PLAIN
 
 
-def of(material: Material, conditions: tuple[Condition, ...], runs: int) -> dict[str, Any]:
+def of(material: Material, conditions: tuple[Condition, ...], runs: int, parameters: dict[str, int]) -> dict[str, Any]:
     """The description that a store begins with."""
     config, data = material.config, material.data
     return {
@@ -35,7 +36,10 @@ def of(material: Material, conditions: tuple[Condition, ...], runs: int) -> dict
         },
         "judge": protocol.judge(config, data),
         "metric": "accuracy" if data.task == "classification" else "rmse",
-        "methods": {condition.label: _method(condition) for condition in conditions},
+        "methods": {
+            condition.label: _method(condition) | {"parameters": parameters[condition.label]}
+            for condition in conditions
+        },
         "sizes": _sizes(material),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "workers": min(config.workers, runs),
@@ -53,11 +57,16 @@ def versions() -> dict[str, str]:
 def _method(condition: Condition) -> dict[str, Any]:
     first, row = condition.placed[0], None if condition.method == PLAIN else catalog.get(condition.method)
     return {
-        "method": condition.method,
+        "method": condition.name,
+        "noise": condition.method,
         "argument": condition.argument,
         "candidates": list(condition.candidates),
         "place": "" if row is None else row.place,
         "sites": {site: first.strength_at(site) for site in SITES},
+        "added": {
+            name: {"argument": additions.get(name).argument, "candidates": list(values)}
+            for name, values in condition.added
+        },
     }
 
 

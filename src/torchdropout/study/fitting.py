@@ -61,7 +61,7 @@ class Job:
     state: RandomState
 
     def train(self, placed: Placed, part: Indices, curve: list[Epoch]) -> Network:
-        """A network with a method placed in it, trained on a part of the data; finished epochs join `curve`.
+        """A network with a condition placed in it, trained on a part of the data; finished epochs join `curve`.
 
         Raises:
             DivergedError: A loss was not finite.
@@ -77,7 +77,7 @@ class Job:
             recipe.of(self.config),
             measure=lambda model: _losses(network, {"train": training} | watched),
             order_seed=self.state.order,
-            hooks=hooks.of(network.model, len(part), self.config, self.data.task),
+            hooks=hooks.of(network.model, placed, len(part), self.config, self.data.task),
             watched="inner_loss",
         )
         for epoch in epochs:

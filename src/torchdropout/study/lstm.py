@@ -25,10 +25,11 @@ class TextLSTM(nn.Module):
         self.embedding = place.embedding(vocabulary, WIDTH, PADDING)
         self.input = place("input", features=WIDTH)
         self.sequence = place.of("sequences", "input", batch_first=True) or nn.Identity()
-        self.lstm = place.lstm(WIDTH, HIDDEN)
+        hidden = place.width(HIDDEN)
+        self.lstm = place.lstm(WIDTH, hidden)
         self.read = place.of("sequences", batch_first=True) or nn.Identity()
-        self.dense = place("dense", features=HIDDEN)
-        self.output = place.linear(HIDDEN, outputs, last=True)
+        self.dense = place("dense", features=hidden)
+        self.output = place.linear(hidden, outputs, last=True)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Logits, or the prediction, of texts `(N, T)` of words' numbers."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchdropout import catalog
+from torchdropout.study import heads
 from torchdropout.study.conditions import Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.errors import StudyError
@@ -42,7 +43,8 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
         config: Which model; `module:factory` names a function `factory(shape, outputs, noise)` that returns a network,
             whose argument `noise` makes a layer for a site: `noise("input")`, `noise("conv")` or `noise("dense")`, and
             the layers that a method may replace: `noise.linear(ins, outs)`, `noise.conv(...)`, `noise.pool(2)`,
-            `noise.lstm(ins, outs)`; convolutions and pools are over as many axes as the examples have, two if they
+            `noise.lstm(ins, outs)`; `noise.width(units)` is how wide a hidden layer is, more than `units` in the
+            recipe; convolutions and pools are over as many axes as the examples have, two if they
             have none. `noise.activation(layer)` is the configured activation after such a layer.
         shape: The shape of one example.
         outputs: The number of classes, or 1.
@@ -61,6 +63,13 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
         model = _sequential(_PARTS[config.model](shape, outputs, place, config))
     else:
         model = _made(config.model, shape, outputs, place)
+    if (samples := placed.of("multisample")) is not None:
+        heads.sample_(model, _zeros(shape, vocabulary), int(samples), placed.strength_at("dense") or 0.0, config.model)
+        place.acted = True
+    if placed.of("recipe") is not None and not place.widened:
+        raise StudyError(
+            f"{config.model}: for the recipe the factory must ask `noise.width(units)` how wide hidden layers are."
+        )
     if not place.acted:
         raise StudyError(f"compare: method {placed.method!r} has no place in model {config.model!r}.")
     return model
@@ -92,8 +101,7 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int, *
     name, model = config.model, _moved(model.eval(), config.device)
     try:
         with torch.no_grad():
-            dtype = torch.int64 if vocabulary else torch.float32
-            y = model(torch.zeros(2, *shape, device=config.device, dtype=dtype))
+            y = model(_zeros(shape, vocabulary).to(config.device))
             y = y.cpu() if isinstance(y, Tensor) else y
     except Exception as error:
         raise StudyError(
@@ -104,6 +112,11 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int, *
         raise StudyError(
             f"{name}: the model must return a tensor of shape (2, {outputs}) for two examples, got {found}."
         )
+
+
+def _zeros(shape: Shape, vocabulary: int) -> Tensor:
+    """Two examples of zeros."""
+    return torch.zeros(2, *shape, dtype=torch.int64 if vocabulary else torch.float32)
 
 
 def _moved(model: nn.Module, device: str) -> nn.Module:
@@ -137,10 +150,11 @@ def _mlp(shape: Shape, outputs: int, place: Placement, config: CompareConfig) ->
     parts = _inputs(place, before)
     for number, width in enumerate(config.widths, 1):
         share = width / max(config.widths) if config.p_by_width else 1.0
-        linear = place.linear(before, width, first=number == 1)
+        units = place.width(width, share)
+        linear = place.linear(before, units, first=number == 1)
         parts += [(f"linear{number}", linear), (f"{config.activation}{number}", place.activation(linear))]
-        parts += [(f"dense{number}", place("dense", share, features=width))]
-        before = width
+        parts += [(f"dense{number}", place("dense", share, features=units))]
+        before = units
     return [*parts, ("output", place.linear(before, outputs, last=True))]
 
 
@@ -157,14 +171,15 @@ def _cnn(shape: Shape, outputs: int, place: Placement, config: CompareConfig) ->
             (f"pool{number}", place.pool(2)),
         ]
         before, sizes = maps, [size // 2 for size in sizes]
-    linear = place.linear(before * math.prod(sizes), DENSE)
+    width = place.width(DENSE)
+    linear = place.linear(before * math.prod(sizes), width)
     return [
         *parts,
         ("flatten", nn.Flatten()),
         ("linear1", linear),
         (f"{config.activation}3", place.activation(linear)),
-        ("dense1", place("dense", features=DENSE)),
-        ("output", place.linear(DENSE, outputs, last=True)),
+        ("dense1", place("dense", features=width)),
+        ("output", place.linear(width, outputs, last=True)),
     ]
 
 

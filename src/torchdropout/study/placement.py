@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from torch.nn import functional
 
 import torchdropout
 from torchdropout import catalog
+from torchdropout.recipes import dropout_recipe
 from torchdropout.recurrent import kinds
-from torchdropout.study.conditions import PLAIN, SITES, SITES_OF, Placed, lacks_convolution
+from torchdropout.study.conditions import SITES, SITES_OF, Placed, lacks_convolution
 from torchdropout.study.errors import StudyError
+from torchdropout.study.naming import PLAIN
 
 _PER_FEATURE = ("log-normal", "variational-dropout")  # their layers have parameters for each feature
 _BLOCK = 7  # the paper's block, where a feature map is large enough for it
@@ -40,6 +43,7 @@ class Placement:
         self.dims = dims
         self.row = None if placed.method == PLAIN else catalog.get(placed.method)
         self.acted = self.row is None
+        self.widened = False
 
     def __call__(
         self, site: str, share: float = 1.0, *, features: int | None = None, dim: int = -1, size: int | None = None
@@ -65,6 +69,13 @@ class Placement:
         if features is None:
             raise StudyError(f"compare: method {self.placed.method!r} needs `features` where noise is made.")
         return self._made(features, dim=dim, **settings)
+
+    def width(self, units: int, share: float = 1.0) -> int:
+        """How many units a hidden layer has where `units` are right without dropout; more in the recipe alone."""
+        if self.placed.of("recipe") is None:
+            return units
+        self.widened = True
+        return replace(dropout_recipe(), hidden_p=self.placed.strength_at("dense", share) or 0.0).width(units)
 
     def inputs(self) -> nn.Module:
         """What changes whole examples, before they are flattened."""

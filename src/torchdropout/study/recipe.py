@@ -1,4 +1,4 @@
-"""How a network is trained: what the user sets, and what a method adds."""
+"""How a network is trained: what the user sets, and what a condition adds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 if TYPE_CHECKING:
     from torchdropout.study.config import CompareConfig
@@ -26,21 +28,29 @@ class Recipe:
     patience: int | None = None
 
 
+Term = Callable[[nn.Module], Tensor]
+Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Attach = Callable[[nn.Module, Optimizer, int], None]
+MakeOptimizer = Callable[[nn.Module, int], tuple[Optimizer, LRScheduler]]
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a method adds to the training of a network.
+    """What a condition adds to the training of a network.
 
     Attributes:
-        penalty: A term of the loss, from the network, or None.
-        after_step: Called with the network when the optimizer has changed it, or None.
-        passes: How often the network is run on each batch.
-        objective: The loss of all passes' outputs; None for their mean loss.
+        terms: What joins the loss of the data, each from the network.
+        objective: The loss of the data, from the network, inputs and targets; None for the loss of one pass.
+        attached: Called once before the first step, with the network, the optimizer and the number of steps: what
+            acts after each step waits for the optimizer's.
+        optimizer: Makes the optimizer and the schedule of its learning rate, from the network and the number of steps;
+            None for those of the recipe.
     """
 
-    penalty: Callable[[nn.Module], Tensor] | None = None
-    after_step: Callable[[nn.Module], None] | None = None
-    passes: int = 1
-    objective: Callable[[list[Tensor], Tensor], Tensor] | None = None
+    terms: tuple[Term, ...] = ()
+    objective: Objective | None = None
+    attached: tuple[Attach, ...] = ()
+    optimizer: MakeOptimizer | None = None
 
 
 PLAIN = Hooks()

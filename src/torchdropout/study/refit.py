@@ -23,7 +23,7 @@ from torchdropout.study.tables import Stored
 from torchdropout.study.training import Epoch
 
 WEIGHTS, MODEL = "model.safetensors", "model.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def best(stored: Stored) -> str | None:
@@ -60,7 +60,7 @@ def write(material: Material, condition: Condition, folder: Path) -> dict[str, A
     measured = {
         part: {"loss": m.loss, "accuracy": m.accuracy, "rmse": m.rmse} for part, m in job.measure(network).items()
     }
-    return {"condition": condition.label, "strength": placed.strength, "epochs": len(curve), "measured": measured}
+    return {"condition": condition.label, "placed": placed.to_json(), "epochs": len(curve), "measured": measured}
 
 
 def load(folder: Path) -> tuple[Network, dict[str, Any]]:
@@ -73,7 +73,7 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     """
     about = _about(folder / MODEL)
     try:
-        config, placed = from_settings(about["config"]), Placed(about["method"], about["strength"])
+        config, placed = from_settings(about["config"]), Placed.from_json(about["placed"])
         preparation = Preparation.from_json(about["preparation"])
         outputs, vocabulary = len(about["classes"]) or 1, preparation.vocabulary
         model = build(config, preparation.shape, outputs, placed, vocabulary=vocabulary)
@@ -88,8 +88,7 @@ def _save(network: Network, material: Material, placed: Placed, folder: Path) ->
     about = {
         "format": FORMAT,
         "config": material.config.to_json(),
-        "method": placed.method,
-        "strength": placed.strength,
+        "placed": placed.to_json(),
         "task": material.data.task,
         "classes": list(material.data.classes),
         "preparation": network.preparation.to_json(),

@@ -19,7 +19,7 @@ from torchdropout.study.errors import StudyError
 from torchdropout.study.execution import Outcome
 
 FILE = "study.sqlite"
-FORMAT = 2
+FORMAT = 3
 _COLUMNS = {
     "condition": "TEXT NOT NULL",
     "repeat": "INTEGER NOT NULL",
@@ -28,7 +28,7 @@ _COLUMNS = {
     "status": "TEXT NOT NULL",
     "reason": "TEXT NOT NULL",
     "traceback": "TEXT NOT NULL",
-    "strength": "REAL",
+    "placed": "TEXT",  # the strengths that were chosen, as JSON
     "best_epoch": "INTEGER",
     "flattened": "INTEGER",
     "seconds": "REAL NOT NULL",
@@ -145,7 +145,7 @@ def _row(outcome: Outcome) -> tuple[Any, ...]:
         outcome.status,
         outcome.reason,
         outcome.trace,
-        None if outcome.placed is None else outcome.placed.strength,
+        None if outcome.placed is None else json.dumps(outcome.placed.to_json()),
         outcome.best_epoch,
         outcome.flattened,
         outcome.seconds,

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 
 from torchdropout import catalog
+from torchdropout.study import additions
 from torchdropout.study.errors import StudyError
 from torchdropout.study.store import FILE, Store
 
 PARTS = ("train", "val", "test")
 FIGURES = ("loss", "accuracy", "rmse", "nll", "ece")
-STRENGTHS = tuple(dict.fromkeys(row.argument for row in catalog.METHODS if row.argument))
+STRENGTHS = (*dict.fromkeys(row.argument for row in catalog.METHODS if row.argument), *additions.names())
 KEY = ["condition", "method", "repeat", "fold", "seed"]
 EXPORTS = ("results.parquet", "results.csv", "curves.parquet", "calibration.parquet", "study.json")
 
@@ -101,11 +102,17 @@ def _result(study: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     result = {name: row[name] for name in same} | {"traceback": row["traceback"], "method": method["method"]}
     result |= {"epochs": len(json.loads(row["curve"])), "n_train": n_train, "n_judge": n_judge}
     result |= {"flattened": None if row["flattened"] is None else bool(row["flattened"])}
-    if method["argument"]:
-        result[method["argument"]] = row["strength"]
+    result |= _strengths(method, json.loads(row["placed"])) if row["placed"] else {}
     metrics = json.loads(row["metrics"])
     result |= {f"{part}_{name}": metrics[part][name] for part in metrics for name in FIGURES}
     return result | {"gap": _gap(study, metrics)}
+
+
+def _strengths(method: dict[str, Any], placed: dict[str, Any]) -> dict[str, float]:
+    """Those that a run chose: the noise's by its argument, those of additions by their names."""
+    noise = {method["argument"]: placed["strength"]} if method["argument"] else {}
+    added: dict[str, float] = placed["added"]
+    return noise | added
 
 
 def _gap(study: dict[str, Any], metrics: dict[str, Any]) -> float | None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from torchdropout.study.metrics import Loss, Split
 from torchdropout.study.recipe import PLAIN, Hooks, Recipe
@@ -56,7 +58,7 @@ def train(
         recipe: How.
         measure: Called after each epoch.
         order_seed: The seed of the order of examples, which no other random number disturbs.
-        hooks: What the method adds.
+        hooks: What the condition adds.
         watched: The name of the figure that stops training.
     """
     step = _Step(model, loss, recipe, hooks, math.ceil(len(training) / recipe.batch_size))
@@ -83,16 +85,25 @@ def batches(examples: int, batch_size: int, generator: torch.Generator) -> tuple
     return torch.split(torch.randperm(examples, generator=generator), batch_size)
 
 
+def start(model: nn.Module, recipe: Recipe, hooks: Hooks, steps: int) -> tuple[Optimizer, LRScheduler | None]:
+    """The optimizer of so many steps, with all that a condition attaches to it, and the schedule of its rate."""
+    scheduler: LRScheduler | None
+    if hooks.optimizer is not None:
+        optimizer, scheduler = hooks.optimizer(model, steps)
+    else:
+        optimizer = _optimizer(model, recipe)
+        scheduler = CosineAnnealingLR(optimizer, steps) if recipe.schedule == "cosine" else None
+    for attach in hooks.attached:
+        attach(model, optimizer, steps)
+    return optimizer, scheduler
+
+
 class _Step:
     """One optimizer step, with everything that does not change from step to step."""
 
     def __init__(self, model: nn.Module, loss: Loss, recipe: Recipe, hooks: Hooks, steps: int) -> None:
         self.model, self.loss, self.hooks = model, loss, hooks
-        self.optimizer = _optimizer(model, recipe)
-        total = recipe.epochs * steps
-        self.scheduler = (
-            torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, total) if recipe.schedule == "cosine" else None
-        )
+        self.optimizer, self.scheduler = start(model, recipe, hooks, recipe.epochs * steps)
         self.device = next(model.parameters()).device.type
         self.dtype = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.autocast]
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype is torch.float16)
@@ -108,27 +119,21 @@ class _Step:
         else:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-        if self.hooks.after_step is not None:
-            self.hooks.after_step(self.model)
         if self.scheduler is not None:
             self.scheduler.step()
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        outputs = [self.model(inputs) for _ in range(self.hooks.passes)]
-        if self.hooks.objective is not None:
-            loss = self.hooks.objective(outputs, targets)
-        else:
-            loss = self.loss(outputs[0], targets)
-            for output in outputs[1:]:
-                loss = loss + self.loss(output, targets)
-            loss = loss / len(outputs) if len(outputs) > 1 else loss
-        return loss if self.hooks.penalty is None else loss + self.hooks.penalty(self.model)
+        objective = self.hooks.objective
+        loss = self.loss(self.model(inputs), targets) if objective is None else objective(self.model, inputs, targets)
+        for term in self.hooks.terms:
+            loss = loss + term(self.model)
+        return loss
 
     def _precision(self) -> AbstractContextManager[object]:
         return nullcontext() if self.dtype is None else torch.autocast(self.device, self.dtype)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     settings: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=0.9, **settings)

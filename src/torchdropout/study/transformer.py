@@ -45,8 +45,9 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.attention = place.attention(WIDTH, HEADS)
         self.branch1, self.branch2 = (place.of("branches") or nn.Identity() for _ in range(2))
-        self.widen, self.relu = place.linear(WIDTH, 2 * WIDTH), nn.ReLU()
-        self.dense, self.narrow = place("dense", features=2 * WIDTH), place.linear(2 * WIDTH, WIDTH, last=True)
+        wide = place.width(2 * WIDTH)
+        self.widen, self.relu = place.linear(WIDTH, wide), nn.ReLU()
+        self.dense, self.narrow = place("dense", features=wide), place.linear(wide, WIDTH, last=True)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(N, T, F)` to the same shape."""

@@ -155,12 +155,14 @@ def _study(labels, task, judge, folds, repeats, seeds, epochs, candidates, test_
             "method": name,
             "argument": "" if name == "none" else "p" if name == "dropout" else "std",
             "candidates": [] if name == "none" else candidates if candidates and name == "dropout" else [0.5],
+            "added": {},
+            "parameters": 1000,
             "sites": dict.fromkeys(("input", "conv", "dense"), None if name == "none" else 0.5),
         }
         for name, label in labels.items()
     }
     return {
-        "format": 2, "command": "torchdropout compare digits --methods all", "config": config,
+        "format": 3, "command": "torchdropout compare digits --methods all", "config": config,
         "data": {
             "name": "digits", "task": task, "examples": 1797, "classes": classes, "note": "Written by 43 people.",
             "test_examples": 500 if judge == "test" else test_examples, "description": "images of 1 × 8 × 8",

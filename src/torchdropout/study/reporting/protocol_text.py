@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchdropout.study import additions
 from torchdropout.study.conditions import SITES_OF
 from torchdropout.study.datasets.words import LEAST, LONGEST
+from torchdropout.study.naming import PLAIN, PLUS
 from torchdropout.study.reporting import words
 
 PREPARED = "Scaling, encoding and imputation were fitted on the training part alone."
@@ -16,6 +18,10 @@ TEXT_PREPARED = (
 )
 
 
+RECIPE = (
+    "The recipe changes more than the noise: its hidden layers are wider, so that it begins from values of its own, it "
+    "trains by SGD with momentum 0.95, whatever the others do, and its learning rate falls to a hundredth."
+)
 _SELU = (
     " Hidden layers begin with LeCun's normal weights and biases of zero (Klambauer et al., Self-Normalizing Neural "
     "Networks, NIPS 2017); methods for SELU act on its activations, not on inputs."
@@ -24,7 +30,9 @@ _SELU = (
 
 def paragraphs(study: dict[str, Any]) -> list[str]:
     """What was done, what the numbers are, and what they are not."""
-    return [_data(study), _network(study), _training(study), _choice(study), _numbers(study), _statistics(study)]
+    added = _added(study)
+    told = [_data(study), _network(study), *([added] if added else []), _training(study), _choice(study)]
+    return [*told, _numbers(study), _statistics(study)]
 
 
 def _data(study: dict[str, Any]) -> str:
@@ -109,14 +117,34 @@ def _placements(study: dict[str, Any]) -> str:
     elsewhere = _ELSEWHERE | _ELSEWHERE_IN.get(study["config"]["model"], {})
     described = []
     for label, method in study["methods"].items():
+        stands_on = _stands_on(method)
         if method.get("place", "activations") not in ("", *SITES_OF):
-            described.append(f"{label}: {elsewhere[method['place']]}")
+            described.append(f"{label}{stands_on}: {elsewhere[method['place']]}")
             continue
         at = {site: value for site, value in method["sites"].items() if value is not None and site not in absent}
         sites = ", ".join(f"{places.get(site, site)} {value:g}" for site, value in at.items())
         first = f", at {method['argument']} {method['candidates'][0]:g}" if len(method["candidates"]) > 1 else ""
-        described.append(f"{label}{first}: {sites or 'no noise'}")
+        described.append(f"{label}{stands_on}{first}: {sites or 'no noise'}")
     return "; ".join(described)
+
+
+def _stands_on(method: dict[str, Any]) -> str:
+    """The noise that a name implies and does not say."""
+    implied = method["added"] and method["noise"] != PLAIN and method["noise"] not in method["method"].split(PLUS)
+    return f", with {method['noise']}" if implied else ""
+
+
+def _added(study: dict[str, Any]) -> str:
+    """What joined the noise, each once, and that figures are not of it."""
+    named = {name for method in study["methods"].values() for name in method["added"]}
+    told = [f"{row.name} ({row.title}): {row.what}" for row in additions.ADDITIONS if row.name in named]
+    if not told:
+        return ""
+    recipe = f" {RECIPE}" if "recipe" in named else ""
+    return (
+        f"Additions: {'; '.join(told)}. Penalties are on matrices and filters, not on biases or normalisations. What "
+        f"joins the loss trains alone: every curve and figure is of the loss of the data.{recipe}"
+    )
 
 
 def _training(study: dict[str, Any]) -> str:
@@ -142,12 +170,14 @@ def _ending(config: dict[str, Any]) -> str:
 
 
 def _choice(study: dict[str, Any]) -> str:
-    if not any(len(method["candidates"]) > 1 for method in study["methods"].values()):
+    choices = [method["candidates"] for method in study["methods"].values()]
+    choices += [each["candidates"] for method in study["methods"].values() for each in method["added"].values()]
+    if not any(len(candidates) > 1 for candidates in choices):
         return "Every method had one strength, named before the study; nothing was tuned."
     return (
         "Where a method had several strengths, each run trained once with each on four fifths of its training data, "
-        "took the one with the lowest loss on the inner fifth, and trained again on all of it. The part that judges "
-        "took no part in the choice."
+        "took the one with the lowest loss on the inner fifth, and trained again on all of it. Where it had several of "
+        "more than one kind, each combination was one to choose. The part that judges took no part in the choice."
     )
 
 

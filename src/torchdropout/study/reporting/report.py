@@ -67,7 +67,7 @@ def _content(stored: Stored) -> dict[str, Any]:
         "verdicts": sections.verdicts(comparisons, said),
         "conclusion": sections.conclusion(comparisons, said),
         "compared": sections.has_plain(stored),
-        "figures_table": sections.figures(rows, said),
+        "figures_table": sections.figures(rows, stored, said),
         "test_table": sections.test_figures(rows, stored, said),
         "strengths": sections.strengths(stored),
         "falling": sections.unfinished_learning(stored),

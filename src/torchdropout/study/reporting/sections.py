@@ -59,20 +59,22 @@ def conclusion(comparisons: list[Comparison], words: Words) -> str:
     return " ".join(told)
 
 
-def figures(rows: list[Summary], words: Words) -> Table:
+def figures(rows: list[Summary], stored: Stored, words: Words) -> Table:
     """Everything else that was measured, by condition."""
     part, unit = words.part, words.measured_in
     head = ["condition", f"training {words.score}, {unit}", f"{part} {words.score}, {unit}"]
     head += [f"gap, {words.differs_in}", f"{part} loss", f"{part} NLL", *(["ECE, points"] if words.percent else [])]
-    return Table([*head, "s / epoch", "epochs", "runs"], [_figures(row, words) for row in rows])
+    methods = stored.study["methods"]
+    cells = [_figures(row, methods[row.condition]["parameters"], words) for row in rows]
+    return Table([*head, "parameters", "s / epoch", "epochs", "runs"], cells)
 
 
-def _figures(row: Summary, words: Words) -> list[str]:
+def _figures(row: Summary, parameters: int, words: Words) -> list[str]:
     m = row.metrics
     cells = [_score(m[name], words) for name in ("train", "judged", "gap")]
     cells += [m["judged_loss"].plain(), m["nll"].plain(), *([m["ece"].percent()] if words.percent else [])]
-    epochs = numbers.fixed(m["epochs"].mean, 0)
-    return [row.condition, *cells, m["seconds_per_epoch"].plain(spread=False), epochs, f"{row.finished} of {row.runs}"]
+    seconds, epochs = m["seconds_per_epoch"].plain(spread=False), numbers.fixed(m["epochs"].mean, 0)
+    return [row.condition, *cells, f"{parameters:,}", seconds, epochs, f"{row.finished} of {row.runs}"]
 
 
 def _score(figure: Figure, words: Words) -> str:
@@ -91,14 +93,21 @@ def strengths(stored: Stored) -> Table | None:
     """How often which strength was chosen, where there was a choice."""
     results, rows = stored.results, []
     for label, method in stored.study["methods"].items():
-        if len(method["candidates"]) > 1:
-            runs = results[(results["condition"] == label) & (results["status"] == OK)]
-            chosen = runs[method["argument"]].value_counts()
-            counts = [int(chosen.get(value, 0)) for value in method["candidates"]]
-            pairs = zip(method["candidates"], counts, strict=True)
+        runs = results[(results["condition"] == label) & (results["status"] == OK)]
+        for setting, column, candidates in _choices(method):
+            chosen = runs[column].value_counts()
+            counts = [int(chosen.get(value, 0)) for value in candidates]
+            pairs = zip(candidates, counts, strict=True)
             said = ", ".join(f"{value:g}: {count} of {sum(counts)}" for value, count in pairs)
-            rows.append([label, method["argument"], said])
+            rows.append([label, setting, said])
     return Table(["condition", "setting", "chosen in runs"], rows) if rows else None
+
+
+def _choices(method: dict[str, Any]) -> list[tuple[str, str, list[float]]]:
+    """What there was a choice of: the setting's name, the column of results, the values."""
+    noise = (method["argument"], method["argument"], method["candidates"])
+    added = [(f"{name} {each['argument']}", name, each["candidates"]) for name, each in method["added"].items()]
+    return [choice for choice in (noise, *added) if len(choice[2]) > 1]
 
 
 def unfinished_learning(stored: Stored) -> list[str]:
