@@ -1,0 +1,1 @@
+"""Adapters to training frameworks, one a file; each framework is needed only where its file is imported."""
