@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from torchdropout import rng
+from torchdropout import ops
 
 Note = Callable[[bool, bool], None]
 
@@ -43,13 +43,13 @@ class Samples:
         consistent: bool = False,
         note: Note | None = None,
     ) -> None:
-        self.of_samples = rng._derive(key, torch.tensor([*samples])) if samples else key.new_empty(0, 2)
+        self.of_samples = ops.fold_in_all(key.unsqueeze(0), torch.arange(samples.start, samples.stop))[0]
         self.examples, self.note, self.drawn = examples, note, 0
         self.rows = self._rows(first, examples, consistent) if examples else None
 
     def _rows(self, first: int, examples: int, consistent: bool) -> Tensor:
         numbers = torch.zeros(examples, dtype=torch.int64) if consistent else torch.arange(first, first + examples)
-        return rng._derive(self.of_samples.unsqueeze(1), numbers).flatten(0, 1)
+        return ops.fold_in_all(self.of_samples, numbers).flatten(0, 1)
 
     def draw(self, shape: Sequence[int] | None, batch_dim: int = 0) -> tuple[Tensor, int, int]:
         """The keys of the next draw, the axis of their rows in its shape, and how many neighbours there share one."""

@@ -24,7 +24,15 @@ from torchdropout.kernels.cpu_memory import (
     stack_words,
     store,
 )
-from torchdropout.kernels.cpu_words import BLOCKS, PLANE, make_normals, make_uniforms, make_words
+from torchdropout.kernels.cpu_words import (
+    BLOCKS,
+    PLANE,
+    make_first_words,
+    make_half_normals,
+    make_normals,
+    make_uniforms,
+    make_words,
+)
 
 BERNOULLI, NORMAL, UNIFORM = 0, 1, 2
 
@@ -71,8 +79,13 @@ def multiply_range(
         begin = origin + tile * span
         end = min(stop, origin + inner, begin + span)
         seed, offset = uint64(load(keys, 2 * row)), uint64(load(keys, 2 * row + 1))
-        make_words(buffer, seed, offset, tile)
-        if kind == NORMAL:
+        if inner < PLANE:  # a short row takes no more blocks than it uses
+            make_first_words(buffer, seed, offset, inner if kind == NORMAL else (inner + 1) // 2)
+        else:
+            make_words(buffer, seed, offset, tile)
+        if kind == NORMAL and inner < PLANE:
+            make_half_normals(noise, words, 0, min(inner, BLOCKS))
+        elif kind == NORMAL:
             make_normals(noise, words)
         elif kind == UNIFORM:
             make_uniforms(noise, words)

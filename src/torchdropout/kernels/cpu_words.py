@@ -34,10 +34,20 @@ _LOW, _HALF = uint64(0xFFFFFFFF), uint64(32)
 @njit(**OPTIONS)
 def make_words(buffer, seed, offset, tile):
     """Philox-4x32-10 of the blocks of a tile: words (1, 0) of block b in lane b, words (3, 2) in lane 128 + b."""
-    k0, k1 = seed & _LOW, seed >> _HALF
     first = uint64(tile) * uint64(BLOCKS)
-    low, high = first & _LOW, first >> _HALF
-    for lane in range(BLOCKS):
+    _make_lanes(buffer, seed, offset, first & _LOW, first >> _HALF, BLOCKS)
+
+
+@njit(**OPTIONS)
+def make_first_words(buffer, seed, offset, blocks):
+    """The words of so many blocks of the first tile, in their lanes; in steps that fill the processor's vectors."""
+    _make_lanes(buffer, seed, offset, uint64(0), uint64(0), min(BLOCKS, (blocks + 15) // 16 * 16))
+
+
+@njit(**OPTIONS)
+def _make_lanes(buffer, seed, offset, low, high, lanes):
+    k0, k1 = seed & _LOW, seed >> _HALF
+    for lane in range(lanes):
         c0, c1, c2, c3 = low + uint64(lane), high, offset & _LOW, offset >> _HALF
         for step in range(9):
             p0, p1 = _M0 * (c0 & _LOW), _M1 * (c2 & _LOW)
@@ -115,12 +125,17 @@ def box_muller(radius_word, angle_word):
 def make_normals(noise, words):
     """The 512 standard normals of a tile's words: of words (0, 1) of every block, then of words (2, 3)."""
     for half in range(2):
-        first = half * PLANE
-        for lane in range(BLOCKS):
-            at = first + 2 * lane
-            cosine, sine = box_muller(load(words, at + 1), load(words, at))
-            store(noise, first + lane, cosine)
-            store(noise, first + BLOCKS + lane, sine)
+        make_half_normals(noise, words, half * PLANE, BLOCKS)
+
+
+@njit(**OPTIONS)
+def make_half_normals(noise, words, first, pairs):
+    """So many pairs of normals of words (0, 1) or (2, 3), which begin at `first`."""
+    for lane in range(pairs):
+        at = first + 2 * lane
+        cosine, sine = box_muller(load(words, at + 1), load(words, at))
+        store(noise, first + lane, cosine)
+        store(noise, first + BLOCKS + lane, sine)
 
 
 @njit(**OPTIONS)

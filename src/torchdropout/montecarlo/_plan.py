@@ -14,7 +14,7 @@ from torchdropout import rng, streams
 from torchdropout.losses._state import state
 from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
 from torchdropout.montecarlo._inputs import batch_size, first_rows, repeated, signature
-from torchdropout.montecarlo._observe import Generators
+from torchdropout.montecarlo._observe import Generators, Observer
 from torchdropout.montecarlo._trial import Take, Trial, alike, attempt
 from torchdropout.montecarlo.sampling import Excluded, sampling
 from torchdropout.surgery._calls import run
@@ -54,7 +54,7 @@ class Plan:
         by_example: Whether each example's noise has a key of its own.
         joins: Whether several samples can be one batch.
         cut: Where what passes share ends; None where nothing is to be shared.
-        cut_joins: Whether several samples can be one batch after the cut.
+        bytes_each: Of the largest tensor of an example in what samples do not share.
         stays: Whether an example's samples are the same in any batch.
     """
 
@@ -62,6 +62,7 @@ class Plan:
     by_example: bool
     joins: bool
     cut: SharedPrefix | None = None
+    bytes_each: int = 0
     cut_joins: bool = False
     stays: bool = True
 
@@ -116,7 +117,8 @@ def _plan(way: Way, inputs: Any) -> Plan:
     trial = attempt(way.model, inputs, way.take, way.exclude, way.batch_dim, way.generators)
     if _is_compiled(way.model) or trial.batch_axis is None:
         return Plan(trial, by_example=False, joins=False, stays=False)
-    plan = Plan(trial, by_example=True, joins=not trial.for_batch, stays=trial.keyed and not trial.foreign)
+    plan = Plan(trial, by_example=True, joins=not trial.for_batch, bytes_each=trial.bytes_each)
+    plan.stays = trial.keyed and not trial.foreign
     few = first_rows(inputs, way.batch_dim, min(2, batch_size(inputs, way.batch_dim)))
     with sampling(way.model, exclude=way.exclude), torch.no_grad():
         _cut(way, plan, few)
@@ -136,11 +138,16 @@ def _cut(way: Way, plan: Plan, few: Any) -> None:
     cut = shared_prefix(way.model, len(_arguments(few)))
     if not cut.saves:
         return
+    examples = batch_size(few, 0)
     once, twice = cut.before(_arguments(few)), cut.before(_arguments(repeated(few, 0, 2)))
-    grows = all(_grows(once[node], twice[node], batch_size(few, 0)) for node in once)
+    grows = all(_grows(once[node], twice[node], examples) for node in once)
     if plan.joins and not grows:
         return  # one batch of all samples is worth more than what they share
-    plan.cut, plan.cut_joins = cut, grows
+    plan.cut = cut
+    observer = Observer(way.model, way.generators)
+    with observer.watching(), rng.streaming(streams.Samples(rng.key(1), range(1), 0, examples)):
+        cut.after(once)
+    plan.bytes_each = max([observer.largest, *(v.nbytes for v in once.values() if isinstance(v, Tensor))]) // examples
 
 
 def _grows(one: Any, two: Any, examples: int) -> bool:

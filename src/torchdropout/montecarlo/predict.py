@@ -224,7 +224,7 @@ def _at_once(passes: Passes, settings: _Settings) -> int:
     """How many samples are one batch: as many as the memory allows, in parts of about one size."""
     if not passes.plan.joins:
         return 1
-    each = _LIVE * max(1, passes.plan.trial.bytes_each) * passes.examples
+    each = _LIVE * max(1, passes.plan.bytes_each) * passes.examples
     most = max(1, min(settings.num_samples, int(settings.memory) // each))
     parts = -(-settings.num_samples // most)
     return -(-settings.num_samples // parts)
