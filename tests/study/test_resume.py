@@ -14,8 +14,9 @@ from torchdropout.study import StudyError, Watcher, compare, read
 from torchdropout.study.store import FILE
 
 SETTINGS = {
-    "methods": ["none", "dropout", "gaussian"],
+    "methods": ["none", "dropout+maxnorm", "rdrop+l2"],
     "p": [0.2, 0.5],
+    "strength": {"l2": [1e-4, 1e-2]},
     "folds": 3,
     "seeds": 2,
     "epochs": 3,
@@ -142,7 +143,7 @@ def test_another_study_is_refused(whole, settings, sentence):
 def test_data_that_changed_are_refused(tmp_path):
     rows = "\n".join(f"{n % 7},{n % 3},{'ab'[n % 2]}" for n in range(40))
     (tmp_path / "a.csv").write_text("x,z,y\n" + rows)
-    settings = {"data": str(tmp_path / "a.csv"), "target": "y", "methods": ["none"], "p": []}
+    settings = {"data": str(tmp_path / "a.csv"), "target": "y", "methods": ["none"], "p": [], "strength": {}}
     interrupted(tmp_path / "out", 2, **settings, max_examples=None)
     (tmp_path / "a.csv").write_text("x,z,y\n" + rows.replace("6,", "5,"))
     with pytest.raises(StudyError, match="the data must be those of the study, found .*a.csv changed since"):

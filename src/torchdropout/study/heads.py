@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchdropout.layers.dropout import Dropout
 from torchdropout.losses.multi_sample import MultiSampleDropout
 from torchdropout.study.errors import StudyError
+from torchdropout.study.named import raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def sample_(model: nn.Module, example: Tensor, num_samples: int, p: float, name:
     Raises:
         StudyError: The network has no head: a layer with weights that is called last, once, and makes the output.
     """
-    calls, output = _calls(model, example)
+    calls, output = _calls(model, example, name)
     counts = Counter(id(call.module) for call in calls)
     heads = [c for c in calls if c.output is output and _is_layer(c.module) and counts[id(c.module)] == 1]
     if not heads:
@@ -51,7 +52,22 @@ def sample_(model: nn.Module, example: Tensor, num_samples: int, p: float, name:
     model.set_submodule(_name(model, head.module), MultiSampleDropout(head.module, num_samples, p))
 
 
-def _calls(model: nn.Module, example: Tensor) -> tuple[list[_Call], Tensor]:
+def output_of(model: nn.Module, batch: Tensor, name: str) -> object:
+    """What a network in eval mode makes of a batch.
+
+    Raises:
+        StudyError: It raised.
+    """
+    try:
+        with torch.no_grad():
+            return model.eval()(batch)
+    except Exception as error:
+        sizes = " x ".join(map(str, batch.shape[1:]))
+        shape = f"({len(batch)}, {sizes})"
+        raise StudyError(f"{name}: the model must accept inputs of shape {shape}, {raised(error)}") from error
+
+
+def _calls(model: nn.Module, example: Tensor, name: str) -> tuple[list[_Call], object]:
     """Every call of a module with one tensor, in the order of their ends, and the output; noise off."""
     calls: list[_Call] = []
 
@@ -62,8 +78,7 @@ def _calls(model: nn.Module, example: Tensor) -> tuple[list[_Call], Tensor]:
     modes = {module: module.training for module in model.modules()}
     handles = [module.register_forward_hook(keep) for module in model.modules()]
     try:
-        with torch.no_grad():
-            output = model.eval()(example)
+        output = output_of(model, example, name)
     finally:
         for handle in handles:
             handle.remove()

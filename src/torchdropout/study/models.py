@@ -98,15 +98,8 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int, *
     Raises:
         StudyError: The device cannot be used, the network fails, or its output does not fit the task.
     """
-    name, model = config.model, _moved(model.eval(), config.device)
-    try:
-        with torch.no_grad():
-            y = model(_zeros(shape, vocabulary).to(config.device))
-            y = y.cpu() if isinstance(y, Tensor) else y
-    except Exception as error:
-        raise StudyError(
-            f"{name}: the model must accept inputs of shape (2, {_sizes(shape)}), {raised(error)}"
-        ) from error
+    name, model = config.model, _moved(model, config.device)
+    y = heads.output_of(model, _zeros(shape, vocabulary).to(config.device), name)
     if not isinstance(y, Tensor) or y.shape != (2, outputs):
         found = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise StudyError(
