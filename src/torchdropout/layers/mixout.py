@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchdropout import rng
 from torchdropout.layers._checks import check_choice, check_features, check_floating, check_probability
 from torchdropout.layers._conversion import take_weights
 from torchdropout.layers._noise import times_bernoulli
@@ -66,7 +67,7 @@ def mixed(weight: Tensor, target: Tensor, p: float | Tensor, per: Per, key: Tens
     shared = per == "input" and weight.dim() > 1
     shape = (1, weight.shape[1], *[1] * (weight.dim() - 2)) if shared else weight.shape
     wide = torch.promote_types(weight.dtype, torch.float32)
-    noise = times_bernoulli(torch.ones(shape, dtype=wide, device=weight.device), p, key)
+    noise = times_bernoulli(torch.ones(shape, dtype=wide, device=weight.device), p, rng.shared(key))
     return torch.lerp(target.to(wide), weight.to(wide), noise).to(weight.dtype)
 
 
