@@ -121,6 +121,12 @@ def test_kernels_are_imported_by_ops_alone_and_late(path):
 
 
 @pytest.mark.parametrize("path", own("**/*.py"))
+def test_nothing_imports_the_adapters_to_frameworks(path):
+    if part(path) != "integrations":
+        assert "integrations" not in {part(name) for name, _ in imports(path)}
+
+
+@pytest.mark.parametrize("path", own("**/*.py"))
 def test_nothing_imports_the_study_the_command_line_or_the_tests(path):
     if part(path) in ("study", "cli"):
         return

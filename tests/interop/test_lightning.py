@@ -146,7 +146,10 @@ def test_two_schedules_of_one_trainer_are_kept_apart(tmp_path):
     def one(layer, name):
         return name == "net.2"
 
-    callbacks = [DropoutSchedule(td.schedules.Linear(), filter_fn=one), DropoutSchedule(td.schedules.Late(), per="epoch")]
+    callbacks = [
+        DropoutSchedule(td.schedules.Linear(), filter_fn=one),
+        DropoutSchedule(td.schedules.Late(), per="epoch"),
+    ]
     assert callbacks[0].state_key != callbacks[1].state_key
 
 

@@ -208,7 +208,9 @@ def _shifts(plain: Any) -> bool:
 def _check_classes(plain: Any, logits: Tensor, labels: Tensor) -> None:
     kind = getattr(getattr(plain, "config", None), "problem_type", None)
     if kind in _NOT_CLASSES or logits.shape[-1] == 1:
-        raise ValueError(f"RDropMixin: the model must tell classes apart, got {kind or 'one logit'}.")
+        raise ValueError(
+            f"RDropMixin: the model must tell classes apart, got {kind if kind in _NOT_CLASSES else 'one logit'}."
+        )
     if logits.shape[:-1] != labels.shape:
         raise ValueError(
             f"RDropMixin: the logits must be of the labels' shape and classes, got {tuple(logits.shape)} for labels "
