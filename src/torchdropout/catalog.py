@@ -21,7 +21,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "patches": ("transformer",),
     "sequences": ("transformer", "lstm"),
     "recurrent": ("lstm",),
-    "words": ("lstm",),
+    "words": ("transformer", "lstm"),
 }
 
 # What examples with so many axes of positions are called.
@@ -70,7 +70,7 @@ class Method:
     def models(self) -> tuple[str, ...]:
         """The built-in models of `torchdropout compare` that the method can be placed in.
 
-        The transformer reads images, which leaves out the rows for sequences and volumes.
+        The transformer reads images or texts, which leaves out the rows for sequences and volumes.
         """
         return tuple(m for m in PLACES[self.place] if m != "transformer" or self.dims in (None, 2))
 

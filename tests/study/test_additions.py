@@ -193,7 +193,7 @@ def test_r_drop_of_a_regression_is_squared():
 @pytest.mark.parametrize("row", catalog.METHODS, ids=lambda row: row.name)
 def test_r_drop_and_max_norm_of_every_method(row):
     """Two passes of each differ, and each is trained, by however a pass is drawn."""
-    model = row.models[0]
+    model = row.models[-1]
     activation = "selu" if row.needs_selu else "relu"
     shape = WORDS if model == "lstm" else (1, *(8,) * (row.dims or 2))
     config = CompareConfig(model=model, activation=activation, epochs=1, batch_size=16)

@@ -15,15 +15,19 @@ from torchdropout.study.placement import Placement
 from torchdropout.study.recipe import Hooks
 
 IMAGE = (1, 8, 8)
-SHAPES = {1: (2, 16), 2: IMAGE, 3: (1, 4, 6, 8)}  # of a sequence, an image and a volume
 WORDS, VOCABULARY = (12,), 40
+SHAPES = {0: WORDS, 1: (2, 16), 2: IMAGE, 3: (1, 4, 6, 8)}  # of a text, a sequence, an image and a volume
 
 
 def ranks(row, model):
     """Of the data that a method is tried on: its own, and in a convolutional network all that it has a form for."""
+    if model == "lstm" or row.place == "words":
+        return (0,)
+    if model == "transformer":
+        return (2,) if row.dims or row.place == "patches" else (0, 2)
     if row.dims or model != "cnn":
         return (row.dims or 2,)
-    return tuple(dims for dims in SHAPES if not lacks_convolution(row, dims))
+    return tuple(dims for dims in (1, 2, 3) if not lacks_convolution(row, dims))
 
 
 EVERY = [(row.name, model, dims) for row in catalog.METHODS for model in row.models for dims in ranks(row, model)]
@@ -31,7 +35,7 @@ EVERY = [(row.name, model, dims) for row in catalog.METHODS for model in row.mod
 
 def made(method, model="mlp", seed=3, shape=IMAGE, **settings):
     torch.manual_seed(seed)
-    shape, vocabulary = (WORDS, VOCABULARY) if model == "lstm" else (shape, 0)
+    vocabulary = VOCABULARY if shape == WORDS else 0
     strength = None if method == "none" or not catalog.get(method).argument else catalog.get(method).default
     return build(CompareConfig(model=model, **settings), shape, 10, Placed(method, strength), vocabulary=vocabulary)
 
@@ -42,8 +46,8 @@ def pair(method, model, dims):
     return (made(name, model, shape=SHAPES[dims], activation=activation) for name in ("none", method))
 
 
-def examples(model, count, dims=2):
-    return torch.randint(1, VOCABULARY, (count, *WORDS)) if model == "lstm" else torch.rand(count, *SHAPES[dims])
+def examples(count, dims):
+    return torch.rand(count, *SHAPES[dims]) if dims else torch.randint(1, VOCABULARY, (count, *WORDS))
 
 
 def values(model):
@@ -70,13 +74,12 @@ def test_the_method_is_in_the_network_and_initial_values_are_the_plain_networks(
     found = values(network)
     for name, value in values(plain).items():
         assert torch.equal(found[name], value), name
-    shape, vocabulary = (WORDS, VOCABULARY) if model == "lstm" else (SHAPES[dims], 0)
-    check(network, CompareConfig(model=model), shape, 10, vocabulary=vocabulary)
+    check(network, CompareConfig(model=model), SHAPES[dims], 10, vocabulary=0 if dims else VOCABULARY)
 
 
 @pytest.mark.parametrize(("method", "model", "dims"), EVERY)
 def test_the_method_makes_noise_in_training_only(method, model, dims):
-    (_, network), x = pair(method, model, dims), examples(model, 6, dims)
+    (_, network), x = pair(method, model, dims), examples(6, dims)
     torch.manual_seed(0)
     if method == "mixout":  # which has nothing to mix before the first step
         with torch.no_grad():
@@ -96,7 +99,7 @@ def test_the_method_makes_noise_in_training_only(method, model, dims):
 
 @pytest.mark.parametrize(("method", "model", "dims"), EVERY)
 def test_every_parameter_is_trained(method, model, dims):
-    (_, network), x = pair(method, model, dims), examples(model, 16, dims)
+    (_, network), x = pair(method, model, dims), examples(16, dims)
     network.train()
     total = sum(network(x).square().mean() for _ in range(4))
     kl = divergence(network)
@@ -108,7 +111,7 @@ def test_every_parameter_is_trained(method, model, dims):
 
 @pytest.mark.parametrize(("method", "model", "dims"), EVERY)
 def test_two_steps_change_the_network_otherwise_than_the_plain_one(method, model, dims):
-    x, y = examples(model, 16, dims), torch.arange(16) % 10
+    x, y = examples(16, dims), torch.arange(16) % 10
     ends = []
     for network in pair(method, model, dims):
         torch.manual_seed(4)

@@ -144,8 +144,14 @@ def test_autocast(tmp_path):
 
 
 REFUSED = {
-    "an mlp": ({"model": "mlp"}, r"model 'mlp' cannot read t\.csv, which is text; --model lstm can\."),
-    "one's own": ({"model": "my:net"}, r"model 'my:net' cannot read t\.csv, which is text; --model lstm can\."),
+    "an mlp": (
+        {"model": "mlp"},
+        r"model 'mlp' cannot read t\.csv, which is text; --model lstm and --model transformer can\.",
+    ),
+    "one's own": (
+        {"model": "my:net"},
+        r"model 'my:net' cannot read t\.csv, which is text; --model lstm and --model transformer can\.",
+    ),
     "numbers": ({"data": "iris", "text": None, "target": None}, r"model 'lstm' reads text, got 4 numbers\."),
     "images": ({"data": "digits", "text": None, "target": None}, r"model 'lstm' reads text, got images of 1 × 8 × 8\."),
     "no option": (

@@ -35,7 +35,7 @@ class CompareConfig:
         log_target: Whether to learn the logarithm of a regression's target; errors stay in the target's own units.
         max_examples: Keep only so many training examples, a stratified random part; None for all.
         model: The network that every method is placed in: `linear`, `mlp`, `cnn` (of sequences, images or volumes),
-            `transformer` (of images), `lstm` (which alone reads text) or `module:factory`.
+            `transformer` (of images or text), `lstm` (of text) or `module:factory`.
         widths: The hidden layers of the `mlp`.
         activation: Of the hidden layers of the `mlp`, the `cnn` or a factory's network: `relu`, or `selu` with the
             initial values that belong to it.

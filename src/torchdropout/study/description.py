@@ -30,6 +30,7 @@ def of(material: Material, conditions: tuple[Condition, ...], runs: int, paramet
             "test_examples": 0 if data.test_targets is None else len(data.test_targets),
             "description": data.description,
             "dims": data.dims,
+            "text": data.is_text,
             "classes": list(data.classes),
             "note": data.note,
             "fingerprint": data.fingerprint,

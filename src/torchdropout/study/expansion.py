@@ -12,6 +12,7 @@ from torchdropout.study.errors import StudyError
 from torchdropout.study.naming import PLAIN, Name
 
 ALL = "all"
+_ONLY_OF = {"words": "texts", "patches": "images"}  # what has such places, where a model reads both
 _NOISE = ("activations", "SELU activations")
 
 
@@ -41,7 +42,7 @@ def fitting(conditions: tuple[Condition, ...], config: CompareConfig, data: Data
         return tuple(c for c in conditions if c.method == PLAIN or _fits(catalog.get(c.method), config, data))
     for row in (catalog.get(condition.method) for condition in conditions if condition.method != PLAIN):
         if not _reads(row, config, data):
-            where = f"acts on {catalog.RANKS[row.dims or 0]}, got {data.description}"
+            where = f"acts on {catalog.RANKS[row.dims] if row.dims else _ONLY_OF[row.place]}, got {data.description}"
             raise StudyError(f"compare: method {row.name!r} {where}{_hint(row, data.dims)}")
     return conditions
 
@@ -52,6 +53,8 @@ def _fits(row: catalog.Method, config: CompareConfig, data: Dataset) -> bool:
 
 def _reads(row: catalog.Method, config: CompareConfig, data: Dataset) -> bool:
     """Whether the examples have the row's axes; what a network of the user's makes of plain numbers is not known."""
+    if config.model == "transformer" and row.place in _ONLY_OF and data.is_text != (row.place == "words"):
+        return False
     return row.dims in (None, data.dims) or (":" in config.model and not data.dims)
 
 

@@ -20,14 +20,15 @@ from torchdropout.study.errors import StudyError
 from torchdropout.study.lstm import TextLSTM
 from torchdropout.study.named import importable, raised, resolve
 from torchdropout.study.placement import Placement
-from torchdropout.study.transformer import Transformer
+from torchdropout.study.transformer import TextTransformer, Transformer
 
 if TYPE_CHECKING:
     from torchdropout.study.datasets import Dataset
 
 MAPS = (16, 32)
 DENSE = 128
-TEXT = "lstm"  # the one model that reads texts
+TEXT = "lstm"  # the model that reads texts alone
+READERS = (TEXT, "transformer")  # those that can read them
 
 Shape = tuple[int, ...]
 Parts = list[tuple[str, nn.Module]]
@@ -56,7 +57,7 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
     """
     place = Placement(placed, config.activation, len(shape) - 1 if len(shape) > 1 else 2)
     if config.model == "transformer":
-        model = _transformer(shape, outputs, place)
+        model = _transformer(shape, outputs, place, vocabulary)
     elif config.model == TEXT:
         model = TextLSTM(vocabulary, outputs, place)
     elif config.model in _PARTS:
@@ -77,8 +78,9 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
 
 def check_reads(config: CompareConfig, data: Dataset) -> None:
     """Raise a `StudyError` where a model that reads text is given something else, or another one text."""
-    if data.is_text and config.model != TEXT:
-        raise StudyError(f"compare: model {config.model!r} cannot read {data.name}, which is text; --model {TEXT} can.")
+    if data.is_text and config.model not in READERS:
+        can = " and ".join(f"--model {model}" for model in READERS)
+        raise StudyError(f"compare: model {config.model!r} cannot read {data.name}, which is text; {can} can.")
     if config.model == TEXT and not data.is_text:
         raise StudyError(f"compare: model {TEXT!r} reads text, got {data.description}{_hint(data)}.")
 
@@ -179,7 +181,9 @@ def _cnn(shape: Shape, outputs: int, place: Placement, config: CompareConfig) ->
 _PARTS = {"linear": _linear, "mlp": _mlp, "cnn": _cnn}
 
 
-def _transformer(shape: Shape, outputs: int, place: Placement) -> nn.Module:
+def _transformer(shape: Shape, outputs: int, place: Placement, vocabulary: int) -> nn.Module:
+    if vocabulary:
+        return TextTransformer(vocabulary, shape[0], outputs, place)
     return Transformer(_image(shape, "transformer"), outputs, place)
 
 

@@ -166,7 +166,7 @@ def _study(labels, task, judge, folds, repeats, seeds, epochs, candidates, test_
         "data": {
             "name": "digits", "task": task, "examples": 1797, "classes": classes, "note": "Written by 43 people.",
             "test_examples": 500 if judge == "test" else test_examples, "description": "images of 1 × 8 × 8",
-            "fingerprint": "0123456789abcdef" * 4,
+            "fingerprint": "0123456789abcdef" * 4, "text": False,
         },
         "judge": judge, "metric": "accuracy" if task == "classification" else "rmse", "methods": described,
         "best": None, "started": "2026-01-02T03:04:00+00:00", "seconds": 61.5, "workers": 2,

@@ -45,7 +45,7 @@ def _data(study: dict[str, Any]) -> str:
     logs = (
         " The logarithm of the target was learnt; errors are in the target's own units." if config["log_target"] else ""
     )
-    prepared = TEXT_PREPARED if config["model"] == "lstm" else PREPARED
+    prepared = TEXT_PREPARED if data["text"] else PREPARED
     return f"{found.rstrip()} {_division(study)} {prepared}{logs}"
 
 
@@ -64,8 +64,15 @@ def _division(study: dict[str, Any]) -> str:
     )
 
 
+_TOKENS = {False: "Patches of the image", True: "Vectors of words and their positions"}
+_MEAN = {
+    False: "the mean over patches",
+    True: "the mean over a text's words, a linear layer; the inputs are the words' vectors, and padding has no part",
+}
+
+
 def _network(study: dict[str, Any]) -> str:
-    config = study["config"]
+    config, data = study["config"], study["data"]
     widths = " and ".join(str(width) for width in config["widths"])
     selu = config.get("activation") == "selu"
     units, activated = ("SELU units", "passed through SELU") if selu else ("rectified units", "rectified")
@@ -73,7 +80,7 @@ def _network(study: dict[str, Any]) -> str:
     networks = {
         "linear": "A linear network, with noise at its inputs.",
         "mlp": f"Hidden layers of {widths} {units}.",
-        "transformer": "Patches of the image, two blocks of attention and rectified units, the mean over patches.",
+        "transformer": f"{_TOKENS[data['text']]}, two blocks of attention and rectified units, {_MEAN[data['text']]}.",
         "lstm": "Vectors of words, an LSTM in the direction of the text, the largest value of each of its outputs over "
         "the words, a linear layer; the inputs are the words' vectors, the hidden activations those largest values.",
         "cnn": f"Two convolutions with kernels of {kernel}, each {activated} and max-pooled, then a hidden layer of "
@@ -113,7 +120,9 @@ _ELSEWHERE_IN = {
 
 def _placements(study: dict[str, Any]) -> str:
     places = {"input": "inputs", "conv": "after convolutions", "dense": "after hidden layers"}
-    absent = {"linear": {"conv", "dense"}, "mlp": {"conv"}, "lstm": {"conv"}}.get(study["config"]["model"], set())
+    absent = {"linear": {"conv", "dense"}, "mlp": {"conv"}, "lstm": {"conv"}, "transformer": {"conv"}}.get(
+        study["config"]["model"], set()
+    )
     elsewhere = _ELSEWHERE | _ELSEWHERE_IN.get(study["config"]["model"], {})
     described = []
     for label, method in study["methods"].items():
