@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     from torchdropout.losses.r_drop import RDropLoss, r_drop
     from torchdropout.losses.regularization import Regularization, regularization_loss
     from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
-    from torchdropout.montecarlo.predict import mc_predict, mc_predict_loader
+    from torchdropout.montecarlo.loader import mc_predict_loader
+    from torchdropout.montecarlo.moment_predict import moment_predict
+    from torchdropout.montecarlo.predict import mc_predict
     from torchdropout.montecarlo.prediction import Prediction
     from torchdropout.montecarlo.sampling import sampling
     from torchdropout.recipes import Advice, DropoutRecipe, dropout_recipe
@@ -79,7 +81,9 @@ _LATER = {
     "torchdropout.losses.r_drop": ("RDropLoss", "r_drop"),
     "torchdropout.losses.regularization": ("Regularization", "regularization_loss"),
     "torchdropout.losses.shared_prefix": ("SharedPrefix", "shared_prefix"),
-    "torchdropout.montecarlo.predict": ("mc_predict", "mc_predict_loader"),
+    "torchdropout.montecarlo.moment_predict": ("moment_predict",),
+    "torchdropout.montecarlo.loader": ("mc_predict_loader",),
+    "torchdropout.montecarlo.predict": ("mc_predict",),
     "torchdropout.montecarlo.prediction": ("Prediction",),
     "torchdropout.montecarlo.sampling": ("sampling",),
     "torchdropout.recipes": ("Advice", "DropoutRecipe", "dropout_recipe"),
@@ -175,6 +179,7 @@ __all__ = [
     "kl_loss",
     "mc_predict",
     "mc_predict_loader",
+    "moment_predict",
     "multi_sample_loss",
     "noise_sources",
     "param_groups",

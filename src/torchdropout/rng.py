@@ -181,7 +181,7 @@ def draw(shape: Sequence[int] | None = None) -> Tensor:
         shape: That of the noise; within `streaming` its first axis may get a key for each of its rows.
     """
     if (source := _local.source) is not None:
-        key, axis, groups = source.draw(shape if shape is None else shape[:1])
+        key, _, groups = source.draw(shape if shape is None else shape[:1])
         if key.ndim > 1 and groups > 1:
             key = _derive(key.unsqueeze(1), torch.arange(groups)).flatten(0, 1)
         return key

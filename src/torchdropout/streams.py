@@ -1,4 +1,4 @@
-"""Keys for several noisy passes at once, each example's noise its own: whatever else is in the batch, it stays the same.
+"""Keys for several noisy passes at once, each example's own: whatever else is in the batch, its noise stays the same.
 
 The rows of a pass are samples times examples, samples first. Draw number `n` of a pass has, for the row of sample `s`
 and example `e`, the key `fold_in(fold_in(key, s), e)` with `n` added to its offset; a draw that covers a whole batch

@@ -5,7 +5,7 @@ processor's widest vectors, and are left in memory as 256 + 256 words of 32 bits
 belong to which element.
 """
 
-# ruff: noqa: ANN001, ANN201 - the bodies are compiled: their types are the signature in `cpu.py`
+# ruff: noqa: ANN001, ANN201, ANN202 - the bodies are compiled: their types are the signature in `cpu.py`
 # mypy: ignore-errors
 
 from __future__ import annotations

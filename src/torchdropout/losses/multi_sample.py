@@ -53,6 +53,8 @@ class MultiSampleDropout(RateModule):
     Deviation: none.
     """
 
+    one_sample = False  # in sampling mode, where the passes are the samples
+
     def __init__(self, head: nn.Module, num_samples: int = 8, p: float = 0.5) -> None:
         if not isinstance(head, nn.Module):
             raise TypeError(f"MultiSampleDropout: `head` must be a torch.nn.Module, got {type(head).__name__}.")
@@ -65,6 +67,8 @@ class MultiSampleDropout(RateModule):
         if not self.training:
             return self.head(input)  # type: ignore[no-any-return]
         rate = self._rate()
+        if self.one_sample:
+            return self.head(apply(input, rate, True, False, key, "inverted"))  # type: ignore[no-any-return]
         samples = [apply(input, rate, True, False, each, "inverted") for each in keys(key, self.num_samples)]
         if input.dim() < 2 or _sources.draws_for_batch(self.head):
             return torch.stack([self.head(sample) for sample in samples])

@@ -154,6 +154,8 @@ def shared_prefix(model: nn.Module, num_inputs: int = 1) -> SharedPrefix:
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[int, tuple[Any, SharedPrefix]]] = WeakKeyDictionary()
+
+
 def _obstacle(model: nn.Module) -> str:
     if unwrapped(model) is not model:
         return f"it is wrapped as a {type(model).__name__}"

@@ -159,13 +159,18 @@ def _grows(one: Any, two: Any, examples: int) -> bool:
     return bool(one == two) if isinstance(one, (int, float, str, bool, type(None))) else False
 
 
+def apart(y: Tensor, axis: int, count: int) -> Tensor:
+    """The outputs of so many samples, which were one batch: `(S, ...)`."""
+    return torch.stack(y.chunk(count, axis))
+
+
 def _confirm(way: Way, plan: Plan, few: Any) -> None:
     """See that a sample is the same alone as beside another, and an example as beside another."""
     axis, key = plan.trial.batch_axis or 0, rng.key(1)
 
     def samples(inputs: Any, numbers: range) -> Tensor:
         y = way.take(way.passes(inputs, plan).run(key, numbers, 0, False))
-        return y.unflatten(axis, (len(numbers), -1)).movedim(axis, 0)
+        return apart(y, axis, len(numbers))
 
     alone = samples(few, range(1, 2))[0]
     if plan.joins:

@@ -152,7 +152,8 @@ class Prediction:
 
     def to(self, device: torch.device | str) -> Prediction:
         """The same on another device."""
-        return replace(self, **{name: value.to(device) for name, value in self._tensors()})
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self._tensors()}
+        return replace(self, **moved)
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         return [(f.name, value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)]
@@ -182,4 +183,5 @@ def joined(parts: Sequence[Prediction]) -> Prediction:
 
 def entropy(probabilities: Tensor, dim: int) -> Tensor:
     """The entropy in nats; a probability of 0 adds 0."""
-    return torch.special.entr(probabilities).sum(dim)
+    result: Tensor = torch.special.entr(probabilities).sum(dim)
+    return result

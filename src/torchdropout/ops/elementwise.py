@@ -70,7 +70,8 @@ def _by_example(x: Tensor, law: laws.Spec, inplace: bool, key: Tensor, axis: int
     """Noise of which each example has its own key, at `axis`, or in runs of so many rows there."""
     if axis == 0 and groups == 1:
         return _eager(x, key, laws.settle(law), inplace)
-    rows = x.movedim(axis, 0).unflatten(0, (len(key), groups))
+    first = x.movedim(axis, 0)
+    rows = first.reshape(len(key), groups, *first.shape[1:])
     y = _eager(rows, key, laws.settle(law)).flatten(0, 1).movedim(0, axis)
     return x.copy_(y) if inplace else y
 
