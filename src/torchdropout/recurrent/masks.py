@@ -109,9 +109,7 @@ def joined(first: StepMasks, second: StepMasks) -> StepMasks:
     return StepMasks(*(a if b is None else b for a, b in zip(first, second, strict=True)))
 
 
-def scaled(
-    shape: Sequence[int], p: float, key: Tensor | None, like: Tensor, *, batch_dim: int = 0
-) -> Tensor | None:
+def scaled(shape: Sequence[int], p: float, key: Tensor | None, like: Tensor, *, batch_dim: int = 0) -> Tensor | None:
     """Masks over the keep probability; None where nothing is dropped."""
     if p == 0:
         return None
