@@ -162,6 +162,13 @@ def test_an_unknown_set_is_refused_in_one_sentence(script, monkeypatch, capsys):
     assert "--sets must be of yacht, energy, concrete, wine, power-plant, got boston." in capsys.readouterr().err
 
 
+def test_a_missing_folder_of_data_is_named_in_one_sentence(script, monkeypatch):
+    _, run = script
+    monkeypatch.delenv("TORCHDROPOUT_DATA")
+    with pytest.raises(SystemExit, match="must name a folder with a file uci/yacht.txt, got None"):
+        run("nowhere")
+
+
 def test_each_split_gets_the_point_of_the_grid_with_the_highest_likelihood(script, tmp_path):
     module, _ = script
     grid = {str(rate): [[-3.0, -3.0], [-3.0, -3.0]] for rate in module.RATES}

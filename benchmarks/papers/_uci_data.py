@@ -50,7 +50,11 @@ class Parts:
 
 def read(name: str) -> np.ndarray:
     """The rows, the target last."""
-    return np.loadtxt(Path(os.environ["TORCHDROPOUT_DATA"]) / "uci" / FILES[name])
+    folder = os.environ.get("TORCHDROPOUT_DATA")
+    file = Path(folder or ".") / "uci" / FILES[name]
+    if not file.exists():
+        raise SystemExit(f"TORCHDROPOUT_DATA must name a folder with a file uci/{file.name}, got {folder!r}.")
+    return np.loadtxt(file)
 
 
 def split(rows: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

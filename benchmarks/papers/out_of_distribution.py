@@ -148,6 +148,8 @@ def main() -> None:
     names = options.sets.split(",")
     if unknown := set(names) - set(SETS):
         parser.error(f"--sets must be of {', '.join(SETS)}, got {', '.join(sorted(unknown))}.")
+    if options.seeds < 1 or options.samples < 2:
+        parser.error(f"--seeds must be at least 1 and --samples 2, got {options.seeds} and {options.samples}.")
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     found = {name: run(name, SETS[name](), options.seeds, options.samples, options.out) for name in names}
