@@ -42,7 +42,7 @@ from torchdropout.layers.word import WordDropout
 from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 if TYPE_CHECKING:
-    from torchdropout import schedules
+    from torchdropout import calibration, schedules
     from torchdropout.constraints import MaxNorm, NonNegative, UnitNorm, constrain_
     from torchdropout.losses.activation import ar_loss, tar_loss
     from torchdropout.losses.kl import kl_loss
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 # What is loaded when it is first asked for, so that the layers alone are what an import costs.
 _LATER = {
-    "torchdropout": ("schedules",),
+    "torchdropout": ("calibration", "schedules"),
     "torchdropout.constraints": ("MaxNorm", "NonNegative", "UnitNorm", "constrain_"),
     "torchdropout.losses.activation": ("ar_loss", "tar_loss"),
     "torchdropout.losses.kl": ("kl_loss",),
@@ -167,6 +167,7 @@ __all__ = [
     "Zoneout",
     "__version__",
     "ar_loss",
+    "calibration",
     "constrain_",
     "depth_rates",
     "dropout_recipe",
