@@ -97,6 +97,11 @@ def test_losses_import_layers_ops_laws_rng_and_each_other(path):
     assert {part(name) for name, _ in imports(path)} <= {"layers", "ops", "laws", "rng", "losses"}
 
 
+@pytest.mark.parametrize("path", own("calibration/*.py"))
+def test_calibration_imports_the_checks_of_layers_and_itself(path):
+    assert {part(name) for name, _ in imports(path)} <= {"layers", "calibration"}
+
+
 @pytest.mark.parametrize("path", own("kernels/*.py"))
 def test_kernels_import_laws_rng_and_each_other(path):
     assert {part(name) for name, _ in imports(path)} <= {"laws", "rng", "kernels"}

@@ -124,9 +124,10 @@ def _binned(confidence: Array, right: npt.NDArray[np.bool_], bins: int, scheme: 
 
 
 def _by_mass(confidence: Array, bins: int) -> npt.NDArray[np.int64]:
-    """The bin of each prediction, by the number of those that are less confident."""
-    below: npt.NDArray[np.int64] = np.searchsorted(np.sort(confidence), confidence)
-    return below * bins // len(confidence)
+    """The bin of each prediction, by its rank; equal confidences share the middle of theirs."""
+    ordered = np.sort(confidence)
+    ends = [np.searchsorted(ordered, confidence, side) for side in ("left", "right")]
+    return (ends[0] + ends[1]) * bins // (2 * len(confidence))
 
 
 def _bin(confidence: Array, right: npt.NDArray[np.bool_], edges: tuple[float, float] | None) -> ReliabilityBin:
