@@ -19,6 +19,17 @@ def classifier(dropout=td.Dropout):
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), dropout(0.5), nn.Linear(16, 4)).eval()
 
 
+class Called(nn.Module):
+    """Dropout by PyTorch's function, whose noise is not this package's."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.rate = p
+
+    def forward(self, x):
+        return F.dropout(x, self.rate, self.training)
+
+
 def plan_of(model):
     return next(iter(_plan._KNOWN[model].values()))[1]
 
@@ -52,7 +63,7 @@ def test_every_mask_of_a_small_net_is_drawn_with_its_probability():
     assert stats.chisquare(torch.bincount(numbers, minlength=8).numpy(), expected).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("dropout", [td.Dropout, nn.Dropout])
+@pytest.mark.parametrize("dropout", [td.Dropout, nn.Dropout, Called])
 def test_measures_are_those_of_the_samples_computed_with_scipy(dropout):
     model, x = classifier(dropout), torch.randn(9, 6)
     found = td.mc_predict(model, x, 40, key=2, keep_samples=True)
@@ -82,9 +93,13 @@ def test_probabilities_are_averaged_and_not_logits():
     assert torch.allclose(td.mc_predict(already, x, 200, output="probs", key=7).mean.double(), mean, atol=1e-6)
 
 
-def test_the_samples_agree_in_law_with_a_loop_over_the_model():
+DROPOUTS = [td.Dropout, nn.Dropout, Called, nn.AlphaDropout, lambda p: nn.Dropout(p, inplace=True)]
+
+
+@pytest.mark.parametrize("dropout", DROPOUTS)
+def test_the_samples_agree_in_law_with_a_loop_over_the_model(dropout):
     """Two samples of the same law: Kolmogorov-Smirnov on each of 12 outputs, together at an error rate of 1e-4."""
-    model, x = classifier(), torch.randn(3, 6)
+    model, x = classifier(dropout), torch.randn(3, 6)
     ours = td.mc_predict(model, x, 2000, output="values", key=4, keep_samples=True).samples.flatten(1)
     theirs = looped(model, x, 2000).flatten(1)
     values = [stats.ks_2samp(a, b).pvalue for a, b in zip(ours.T.numpy(), theirs.T.numpy(), strict=True)]
@@ -108,7 +123,7 @@ def test_consistent_samples_share_one_mask(memory):
     assert torch.allclose(found.samples[:, 0], found.samples[:, 2], atol=1e-6)
     assert (found.std > 0).any()
     with pytest.raises(ValueError, match=r"`consistent` must be False where noise is drawn by dropout in 2"):
-        td.mc_predict(classifier(nn.Dropout), x, 20, consistent=True)
+        td.mc_predict(classifier(Called), x, 20, consistent=True)
 
 
 def test_what_is_shared_and_joined_is_found():
@@ -170,7 +185,7 @@ def test_models_that_cannot_be_joined_get_every_sample_as_if_alone(make, batch):
 
 
 def test_the_same_key_gives_the_same_foreign_noise_and_the_generator_is_left_as_it_was():
-    model, x = classifier(nn.Dropout), torch.randn(4, 6)
+    model, x = classifier(Called), torch.randn(4, 6)
     state = torch.get_rng_state()
     first = td.mc_predict(model, x, 10, key=5)
     second = td.mc_predict(model, x, 10, key=td.key(5))
@@ -179,6 +194,18 @@ def test_the_same_key_gives_the_same_foreign_noise_and_the_generator_is_left_as_
     assert first.reproducible == "same batch"
     assert first.foreign == ("dropout in 2",)
     assert not torch.equal(td.mc_predict(model, x, 10, key=6).mean, first.mean)
+
+
+@pytest.mark.parametrize(("dropout", "shape"), [(nn.Dropout1d, (2, 6, 5)), (nn.Dropout2d, (2, 6, 3, 3))])
+def test_pytorchs_channel_dropout_drops_channels_and_is_as_before_after(dropout, shape):
+    model = nn.Sequential(dropout(0.5))
+    found = td.mc_predict(model, torch.ones(shape), 200, output="values", key=0, keep_samples=True)
+    samples = found.samples.flatten(3)
+    assert set(samples.unique().tolist()) == {0.0, 2.0}
+    assert (samples == samples[..., :1]).all()
+    assert (abs(samples[..., 0].mean(0) - 1) < 5 / 200**0.5).all()
+    assert found.reproducible == "any batch"
+    assert "forward" not in vars(model[0])
 
 
 def test_without_a_key_the_global_seed_decides():
@@ -456,7 +483,7 @@ def test_a_change_of_the_model_is_noticed():
     model[2].p = 0.0
     with pytest.raises(ValueError, match="no source of noise is live"):
         td.mc_predict(model, x, 5)
-    model[2] = nn.Dropout(0.5)
+    model[2] = Called(0.5)
     assert td.mc_predict(model, x, 5).foreign == ("dropout in 2",)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

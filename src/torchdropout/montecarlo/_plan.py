@@ -15,8 +15,9 @@ from torchdropout.losses._state import state
 from torchdropout.losses.shared_prefix import SharedPrefix, shared_prefix
 from torchdropout.montecarlo._inputs import batch_size, first_rows, repeated, signature
 from torchdropout.montecarlo._observe import Generators, Observer
+from torchdropout.montecarlo._stand_in import is_compiled, live
 from torchdropout.montecarlo._trial import Take, Trial, alike, attempt
-from torchdropout.montecarlo.sampling import Excluded, sampling
+from torchdropout.montecarlo.sampling import Excluded
 from torchdropout.surgery._calls import run
 
 Pass = Callable[[streams.Samples], Any]
@@ -115,20 +116,16 @@ def plan_for(way: Way, inputs: Any, wanted: Any) -> Plan:
 
 def _plan(way: Way, inputs: Any) -> Plan:
     trial = attempt(way.model, inputs, way.take, way.exclude, way.batch_dim, way.generators)
-    if _is_compiled(way.model) or trial.batch_axis is None:
+    if is_compiled(way.model) or trial.batch_axis is None:
         return Plan(trial, by_example=False, joins=False, stays=False)
     plan = Plan(trial, by_example=True, joins=not trial.for_batch, bytes_each=trial.bytes_each)
     plan.stays = trial.keyed and not trial.foreign
     few = first_rows(inputs, way.batch_dim, min(2, batch_size(inputs, way.batch_dim)))
-    with sampling(way.model, exclude=way.exclude), torch.no_grad():
+    with live(way.model, way.exclude, way.generators.device), torch.no_grad():
         _cut(way, plan, few)
         if not trial.foreign:
             _confirm(way, plan, few)
     return plan
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    return any("_orig_mod" in m._modules or getattr(m, "_compiled_call_impl", None) for m in model.modules())
 
 
 def _cut(way: Way, plan: Plan, few: Any) -> None:

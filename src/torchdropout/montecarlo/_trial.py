@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchdropout import rng, streams
 from torchdropout.montecarlo._inputs import batch_size, first_rows, repeated
 from torchdropout.montecarlo._observe import Generators, Observer
+from torchdropout.montecarlo._stand_in import live
 from torchdropout.montecarlo.sampling import Excluded, TrainModeError, sampling
 from torchdropout.surgery._calls import run
 from torchdropout.surgery.sources import noise_sources
@@ -75,7 +76,7 @@ def _calm(model: nn.Module, inputs: Any, generators: Generators) -> tuple[Observ
 def _noisy(model: nn.Module, inputs: Any, exclude: Excluded, batch_dim: int, generators: Generators) -> Observer:
     observer = Observer(model, generators)
     keys = streams.Samples(rng.key(0), range(1), 0, batch_size(inputs, batch_dim), note=observer.note)
-    with sampling(model, exclude=exclude):
+    with live(model, exclude, generators.device):
         try:
             with observer.watching(), rng.streaming(keys):
                 run(model, inputs)

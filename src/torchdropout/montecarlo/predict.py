@@ -16,8 +16,9 @@ from torchdropout.montecarlo._moments import Collector
 from torchdropout.montecarlo._observe import Generators
 from torchdropout.montecarlo._plan import Plan, Way, plan_for
 from torchdropout.montecarlo._settings import Output, Settings, key_of
+from torchdropout.montecarlo._stand_in import live
 from torchdropout.montecarlo.prediction import Prediction
-from torchdropout.montecarlo.sampling import Excluded, sampling
+from torchdropout.montecarlo.sampling import Excluded
 
 
 def mc_predict(
@@ -105,8 +106,9 @@ def predicted(model: nn.Module, x: Any, settings: Settings, first: int) -> Predi
     try:
         plan = plan_for(way, x, _told(settings.select))
         _check_sources(settings, plan)
-        generators.seed(rng.fold_in(settings.key, 2**62 + first))
-        with torch.no_grad(), sampling(model, exclude=settings.exclude):
+        if not plan.stays:
+            generators.seed(rng.fold_in(settings.key, 2**62 + first))
+        with torch.no_grad(), live(model, settings.exclude, generators.device):
             collector = collect(way.passes(x, plan), settings, first)
     finally:
         generators.restore(before)

@@ -69,13 +69,13 @@ def sampling(model: nn.Module, *, exclude: Excluded = ()) -> Iterator[nn.Module]
     held = _buffers(module for module, is_live in live.items() if is_live)
     try:
         for module, is_live in live.items():
-            module.training = is_live
+            _set_mode(module, is_live)
         for module in single:
             module.one_sample = True  # type: ignore[assignment]
         yield model
     finally:
         for module, mode in modes:
-            module.training = mode
+            _set_mode(module, mode)
         for module in single:
             del module.one_sample
         _leave(live)
@@ -85,6 +85,14 @@ def sampling(model: nn.Module, *, exclude: Excluded = ()) -> Iterator[nn.Module]
             f"sampling: the train mode of {', '.join(changed)} changes a buffer, so it does more than draw noise; name "
             "it in `exclude` to leave it in eval. The buffer has its old value."
         )
+
+
+def _set_mode(module: nn.Module, training: bool) -> None:
+    """As `module.training = training`, without what looks for parameters there."""
+    if "training" in vars(module):
+        vars(module)["training"] = training
+    else:
+        module.training = training
 
 
 def _live(model: nn.Module, exclude: Excluded) -> dict[nn.Module, bool]:
