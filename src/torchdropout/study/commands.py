@@ -75,6 +75,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Trainings per method and fold.")] = _DEFAULT.seeds,
     epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = _DEFAULT.epochs,
     patience: Annotated[int, typer.Option(help="Epochs without progress to stop after.", show_default="never")] = 0,
+    mc: Annotated[int, typer.Option(help="Measure the mean of so many noisy passes, too.", show_default="none")] = 0,
     batch_size: Annotated[int, typer.Option(help="Examples per step.")] = _DEFAULT.batch_size,
     lr: Annotated[float, typer.Option(help="The learning rate.")] = _DEFAULT.lr,
     optimizer: Annotated[str, typer.Option(help=f"{', '.join(OPTIMIZERS)}.")] = _DEFAULT.optimizer,
@@ -105,6 +106,8 @@ def compare(
         raise typer.Exit(INTERRUPTED) from None
     console = Console()
     console.print(display.result_table(stored))
+    if stored.study["config"].get("mc"):
+        console.print(display.sampled_table(stored))
     console.print(display.caption(stored))
     typer.echo(f"report: {stored.folder / 'report.html'}")
     if (stored.results["status"] != "ok").any():

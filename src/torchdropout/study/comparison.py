@@ -23,6 +23,7 @@ from torchdropout.study import (
     recipe,
     refit,
     reporting,
+    sampled,
     tables,
     training,
 )
@@ -139,6 +140,8 @@ def _checked(material: Material, condition: Condition, placed: Placed) -> int:
         models.check(model, config, preparation.shape, outputs, vocabulary=vocabulary)
         added = hooks.of(model, placed, len(train), config, data.task)
         training.start(model, recipe.of(config), added, 1)
+        if config.mc is not None:
+            sampled.check(model, models.zeros(preparation.shape, vocabulary).to(config.device))
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -53,6 +53,7 @@ class CompareConfig:
         epochs: The number of passes over the training part, the same for every method.
         patience: Stop once the loss on an inner validation part has not fallen for so many epochs, and keep the best
             weights; None never to stop early.
+        mc: Measure also the mean over so many passes with the noise on (Monte-Carlo dropout); None not to.
         batch_size: Examples per step.
         lr: The learning rate.
         optimizer: `adam`, `adamw` or `sgd` (momentum 0.9).
@@ -83,6 +84,7 @@ class CompareConfig:
     seeds: int = 3
     epochs: int = 40
     patience: int | None = None
+    mc: int | None = None
     batch_size: int = 64
     lr: float = 0.001
     optimizer: str = "adam"
@@ -97,7 +99,7 @@ class CompareConfig:
     def __post_init__(self) -> None:
         for name in ("folds", "repeats", "seeds", "epochs", "batch_size"):
             _at_least_one(name, getattr(self, name))
-        for name in ("max_examples", "patience", "jobs"):
+        for name in ("max_examples", "patience", "mc", "jobs"):
             if getattr(self, name) is not None:
                 _at_least_one(name, getattr(self, name))
         for width in self.widths:

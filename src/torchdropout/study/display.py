@@ -16,6 +16,7 @@ from torchdropout.study.comparison import Watcher
 from torchdropout.study.execution import Outcome
 from torchdropout.study.metrics import Metrics
 from torchdropout.study.protocol import Run
+from torchdropout.study.reporting import sections, words
 from torchdropout.study.reporting.sections import unfinished_learning
 from torchdropout.study.statistics import Comparison, compare_conditions
 from torchdropout.study.status import OK
@@ -108,6 +109,18 @@ def _runs(results: pd.DataFrame) -> pd.DataFrame:
     )
     groups = by.groupby("condition", sort=False)
     return groups.agg(total=("done", "size"), done=("done", "sum"), gap=("gap", "mean"), seconds=("seconds", "mean"))
+
+
+def sampled_table(stored: Stored) -> Table:
+    """What the mean over noisy passes does beside the noise off, as a table of at most 80 columns."""
+    found = sections.sampled(stored, words.of(stored.study), short=True)
+    table = Table(title=sections.SAMPLED, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = False
+    for number, head in enumerate(found.head):
+        table.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=bool(number))
+    for row in found.rows:
+        table.add_row(*row)
+    return table
 
 
 def caption(stored: Stored) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from torchdropout.study import hooks, metrics, recipe
+from torchdropout.study import hooks, metrics, recipe, sampled
 from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import CompareConfig
 from torchdropout.study.datasets import Dataset, Inputs, prepare
@@ -96,11 +96,20 @@ class Job:
         parts = {"train": network.measure(self._split(network, self.part))}
         variance = parts["train"].loss
         if len(self.fold.val):
-            parts["val"] = network.measure(self._split(network, self.fold.val), variance)
+            parts["val"] = self._judged(network, self._split(network, self.fold.val), variance)
         if self.data.test_targets is not None:
             test = _prepared(network, self.data.test_inputs, self.data.test_targets)
-            parts["test"] = network.measure(test, variance)
+            parts["test"] = self._judged(network, test, variance)
         return parts
+
+    def _judged(self, network: Network, split: Split, variance: float) -> Metrics:
+        """The metrics on a part that was not trained on, and those of the mean over passes where they are wanted."""
+        off, count = network.measure(split, variance), self.config.mc
+        if count is None:
+            return off
+        passes = sampled.Passes(count, self.state.noise)
+        on = sampled.measure(network.model, network.preparation, split, passes, variance)
+        return replace(off, sampled=on or off.without_noise(count))
 
     @property
     def part(self) -> Indices:

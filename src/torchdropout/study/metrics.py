@@ -38,6 +38,27 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the mean over several noisy passes does on one part of the data; None where a figure does not apply.
+
+    Attributes:
+        passes: How many.
+        seconds: How long they took.
+        accuracy: As in `Metrics`, of the mean probabilities.
+        rmse: As in `Metrics`, of the mean prediction.
+        nll: As in `Metrics`: of the mean probabilities, or of a mixture of normals, one about each pass's prediction.
+        ece: As in `Metrics`, of the mean probabilities.
+    """
+
+    passes: int
+    seconds: float
+    accuracy: float | None = None
+    rmse: float | None = None
+    nll: float | None = None
+    ece: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """What a network does on one part of the data; None where a figure does not apply.
 
@@ -48,6 +69,7 @@ class Metrics:
         nll: The mean negative log-likelihood in nats: the cross-entropy, or that of a normal with a given variance.
         ece: The expected calibration error: the mean distance between confidence and accuracy over the bins.
         bins: What the error is made of.
+        sampled: The figures with the noise on, where they were asked for; a network without noise has its own.
     """
 
     loss: float
@@ -56,6 +78,11 @@ class Metrics:
     nll: float | None = None
     ece: float | None = None
     bins: tuple[Bin, ...] = ()
+    sampled: Sampled | None = None
+
+    def without_noise(self, passes: int) -> Sampled:
+        """What so many passes would give if nothing drew."""
+        return Sampled(passes, 0.0, self.accuracy, self.rmse, self.nll, self.ece)
 
 
 def loss_of(task: str) -> Loss:
@@ -68,10 +95,14 @@ def outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     """A network's outputs in eval mode, by parts; the model is left in the mode it had."""
     noisy = model.training
     model.eval()
-    rows = max(1, _CHUNK // max(1, inputs[0].numel())) if len(inputs) else 1
-    y = torch.cat([model(chunk).float() for chunk in torch.split(inputs, rows)])
+    y = torch.cat([model(chunk).float() for chunk in torch.split(inputs, rows_at_once(inputs))])
     model.train(noisy)
     return y
+
+
+def rows_at_once(inputs: Tensor) -> int:
+    """How many examples a network is given at once."""
+    return max(1, _CHUNK // max(1, inputs[0].numel())) if len(inputs) else 1
 
 
 def classified(logits: Tensor, targets: Tensor) -> Metrics:

@@ -65,7 +65,7 @@ def build(config: CompareConfig, shape: Shape, outputs: int, placed: Placed, *, 
     else:
         model = _made(config.model, shape, outputs, place)
     if (samples := placed.of("multisample")) is not None:
-        heads.sample_(model, _zeros(shape, vocabulary), int(samples), placed.strength_at("dense") or 0.0, config.model)
+        heads.sample_(model, zeros(shape, vocabulary), int(samples), placed.strength_at("dense") or 0.0, config.model)
         place.acted = True
     if placed.of("recipe") is not None and not place.widened:
         raise StudyError(
@@ -101,7 +101,7 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int, *
         StudyError: The device cannot be used, the network fails, or its output does not fit the task.
     """
     name, model = config.model, _moved(model, config.device)
-    y = heads.output_of(model, _zeros(shape, vocabulary).to(config.device), name)
+    y = heads.output_of(model, zeros(shape, vocabulary).to(config.device), name)
     if not isinstance(y, Tensor) or y.shape != (2, outputs):
         found = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise StudyError(
@@ -109,7 +109,7 @@ def check(model: nn.Module, config: CompareConfig, shape: Shape, outputs: int, *
         )
 
 
-def _zeros(shape: Shape, vocabulary: int) -> Tensor:
+def zeros(shape: Shape, vocabulary: int) -> Tensor:
     """Two examples of zeros."""
     return torch.zeros(2, *shape, dtype=torch.int64 if vocabulary else torch.float32)
 

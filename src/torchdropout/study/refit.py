@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torchdropout.study.datasets.prepare import Preparation
 from torchdropout.study.errors import StudyError
 from torchdropout.study.execution import Material
 from torchdropout.study.fitting import DivergedError, Job, Network
+from torchdropout.study.metrics import Metrics
 from torchdropout.study.models import build
 from torchdropout.study.status import OK
 from torchdropout.study.tables import Stored
@@ -56,11 +58,15 @@ def write(material: Material, condition: Condition, folder: Path) -> dict[str, A
         return {"condition": condition.label, "reason": str(error)}
     finally:
         torch.set_num_threads(threads)
-    _save(network, material, placed, folder)
-    measured = {
-        part: {"loss": m.loss, "accuracy": m.accuracy, "rmse": m.rmse} for part, m in job.measure(network).items()
-    }
+    found = job.measure(network)
+    _save(network, material, placed, folder, found["train"].loss)
+    measured = {part: _figures(m) for part, m in found.items()}
     return {"condition": condition.label, "placed": placed.to_json(), "epochs": len(curve), "measured": measured}
+
+
+def _figures(m: Metrics) -> dict[str, Any]:
+    off = {"loss": m.loss, "accuracy": m.accuracy, "rmse": m.rmse}
+    return off if m.sampled is None else off | {"sampled": asdict(m.sampled)}
 
 
 def load(folder: Path) -> tuple[Network, dict[str, Any]]:
@@ -84,7 +90,7 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     return Network(model.eval(), preparation, about["task"]), about
 
 
-def _save(network: Network, material: Material, placed: Placed, folder: Path) -> None:
+def _save(network: Network, material: Material, placed: Placed, folder: Path, loss: float) -> None:
     about = {
         "format": FORMAT,
         "config": material.config.to_json(),
@@ -92,6 +98,7 @@ def _save(network: Network, material: Material, placed: Placed, folder: Path) ->
         "task": material.data.task,
         "classes": list(material.data.classes),
         "preparation": network.preparation.to_json(),
+        "variance": loss if material.data.task == "regression" else None,
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in network.model.state_dict().items()}
     try:

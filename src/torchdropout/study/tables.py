@@ -17,6 +17,9 @@ from torchdropout.study.store import FILE, Store
 
 PARTS = ("train", "val", "test")
 FIGURES = ("loss", "accuracy", "rmse", "nll", "ece")
+SAMPLED = tuple(
+    f"{part}_mc_{name}" for part in ("val", "test") for name in ("accuracy", "rmse", "nll", "ece", "seconds")
+)
 STRENGTHS = (*dict.fromkeys(row.argument for row in catalog.METHODS if row.argument), *additions.names())
 KEY = ["condition", "method", "repeat", "fold", "seed"]
 EXPORTS = ("results.parquet", "results.csv", "curves.parquet", "calibration.parquet", "study.json")
@@ -78,7 +81,7 @@ def _in_order(study: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[st
 def _results(study: dict[str, Any], rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame([_result(study, row) for row in rows], columns=_result_columns())
     numbers = [f"{part}_{figure}" for part in PARTS for figure in FIGURES]
-    numbers += [*STRENGTHS, "gap", "seconds", "seconds_per_epoch"]
+    numbers += [*SAMPLED, *STRENGTHS, "gap", "seconds", "seconds_per_epoch"]
     types = dict.fromkeys(numbers, "float64") | {"best_epoch": "Int64", "flattened": "boolean"}
     return table.astype(types)
 
@@ -91,6 +94,7 @@ def _result_columns() -> list[str]:
         "n_train",
         "n_judge",
         *(f"{part}_{figure}" for part in PARTS for figure in FIGURES),
+        *SAMPLED,
     ]
     return [*columns, "gap", "seconds_per_epoch", "seconds", "traceback"]
 
@@ -105,7 +109,14 @@ def _result(study: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     result |= _strengths(method, json.loads(row["placed"])) if row["placed"] else {}
     metrics = json.loads(row["metrics"])
     result |= {f"{part}_{name}": metrics[part][name] for part in metrics for name in FIGURES}
+    result |= {f"{part}_mc_{name}": value for part in metrics for name, value in _sampled(metrics[part]).items()}
     return result | {"gap": _gap(study, metrics)}
+
+
+def _sampled(measured: dict[str, Any]) -> dict[str, Any]:
+    """The figures with the noise on, where they were taken."""
+    found = measured.get("sampled") or {}
+    return {name: value for name, value in found.items() if name != "passes"}
 
 
 def _strengths(method: dict[str, Any], placed: dict[str, Any]) -> dict[str, float]:

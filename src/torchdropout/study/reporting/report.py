@@ -69,6 +69,7 @@ def _content(stored: Stored) -> dict[str, Any]:
         "compared": sections.has_plain(stored),
         "figures_table": sections.figures(rows, stored, said),
         "test_table": sections.test_figures(rows, stored, said),
+        "sampled": sections.sampled(stored, said) if study["config"].get("mc") and groups else None,
         "strengths": sections.strengths(stored),
         "falling": sections.unfinished_learning(stored),
         "bins": sections.bins(stored.calibration, [row.condition for row in rows]) if len(stored.calibration) else None,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from torchdropout.study.reporting import numbers
 from torchdropout.study.reporting.charts import pooled
-from torchdropout.study.reporting.summary import Figure, Summary
+from torchdropout.study.reporting.summary import Figure, Summary, by_unit
 from torchdropout.study.reporting.words import Words
 from torchdropout.study.statistics import PLAIN, Comparison
 from torchdropout.study.status import OK
@@ -17,6 +17,7 @@ from torchdropout.study.status import OK
 if TYPE_CHECKING:
     from torchdropout.study.tables import Stored
 
+SAMPLED = "The noise off, and on: the mean over passes"
 SYMBOLS = {"helps": "▲", "hurts": "▼", "no evidence": "○", "": ""}
 
 
@@ -79,6 +80,29 @@ def _figures(row: Summary, parameters: int, words: Words) -> list[str]:
 
 def _score(figure: Figure, words: Words) -> str:
     return figure.percent() if words.percent else figure.plain(None)
+
+
+def sampled(stored: Stored, words: Words, *, short: bool = False) -> Table:
+    """The part that judges with the noise off, and by the mean over noisy passes; `short` for means alone."""
+    results, judge, count = stored.results, words.judge, stored.study["config"]["mc"]
+    names = ("accuracy", "nll", "ece") if words.percent else ("rmse", "nll")
+    shown = {"accuracy": "%", "rmse": "RMSE", "nll": "NLL", "ece": "ECE"}
+    columns = [f"{judge}_{kind}{name}" for name in names for kind in ("", "mc_")] + [f"{judge}_mc_seconds"]
+    heads = [f"{shown[name]} {kind}" for name in names for kind in ("off", "on")]
+    tables = {column: by_unit(results, column, judge).groupby("condition")[column] for column in columns}
+    cells = [
+        [label, *(_sampled_cell(column, tables[column].get_group(label), short) for column in columns)]
+        for label in results.loc[results["status"] == OK, "condition"].unique()
+    ]
+    return Table(["condition", *heads, f"s / {count} passes"], cells)
+
+
+def _sampled_cell(column: str, values: pd.Series, short: bool) -> str:
+    figure = Figure(float(values.mean()), float(values.std(ddof=1)))
+    if column.endswith("seconds"):
+        return figure.plain(2, spread=False)
+    percent = column.endswith(("accuracy", "ece"))
+    return figure.percent(spread=not short) if percent else figure.plain(3, spread=not short)
 
 
 def test_figures(rows: list[Summary], stored: Stored, words: Words) -> Table | None:
