@@ -81,6 +81,33 @@ def test_linear_layers_become_dropconnect_and_ties_hold():
     assert tied.lm_head.weight is tied.transformer.wte.weight
 
 
+def test_linear_layers_are_mixed_with_the_pre_trained_ones_and_come_back():
+    model, inputs = built(bert)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    names = td.replace_(
+        model, {lambda m, name: isinstance(m, nn.Linear) and name != "classifier": _mixed}, optimizer=optimizer
+    )
+    assert len(names) > 10
+    assert "classifier" not in names
+    starts = {name: model.get_submodule(name).target.clone() for name in names}
+    for _ in range(2):
+        optimizer.zero_grad()
+        model.train()(**inputs, labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+    layer = model.get_submodule(names[0])
+    assert torch.equal(layer.target, starts[names[0]])
+    assert not torch.equal(layer.weight, layer.target)
+    with torch.no_grad():
+        expected = model.eval()(**inputs).logits
+        td.revert_(model)
+        assert torch.equal(model(**inputs).logits, expected)
+    assert not any(isinstance(module, td.MixoutLinear) for module in model.modules())
+
+
+def _mixed(module, name):
+    return td.MixoutLinear.from_linear(module, p=0.8)
+
+
 @pytest.mark.parametrize("make", [bert, gpt2, vit])
 def test_sources_are_listed_attention_functions_included(make):
     model, inputs = built(make)
