@@ -133,6 +133,9 @@ def test_a_second_fit_goes_on_and_another_trainer_begins_anew(tmp_path):
     module.rates.clear()
     fit(module, tmp_path, callback)
     assert module.rates == pytest.approx(expected)  # of the full strength 0.5, not of what the schedule left
+    other = Module(0.25)
+    fit(other, tmp_path, callback)
+    assert other.rates == pytest.approx([rate / 2 for rate in expected])
 
 
 def test_rates_and_the_divergence_are_logged(tmp_path):

@@ -35,8 +35,8 @@ class DropoutSchedule(Callback):
     """Sets the drop probabilities of a model by a schedule, after every step or epoch; checkpoints resume it.
 
     What the layers have when training begins is the full strength, which the schedule multiplies; see
-    `torchdropout.DropoutScheduler`. With gradient accumulation a step is that of the optimizer. A second `fit` of the
-    same trainer goes on; another trainer begins anew from the same full strengths.
+    `torchdropout.DropoutScheduler`. With gradient accumulation a step is that of the optimizer. A second `fit` of a
+    model by the same trainer goes on; by another trainer it begins anew, from the same full strengths.
 
     Args:
         schedule: One of `torchdropout.schedules`, or a function of the step and the total.
@@ -63,17 +63,19 @@ class DropoutSchedule(Callback):
         self.schedule, self.total, self.per, self.filter_fn = schedule, total, per, filter_fn
         self.scheduler: DropoutScheduler | None = None
         self._stored: dict[str, Any] | None = None
+        self._module: nn.Module | None = None
         self._seen = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the probabilities of the first step, or of the one where a checkpoint stopped."""
-        stored = self._stored if self._stored is not None else self.state_dict()
+        earlier = self.state_dict() if self._module is pl_module else {}
+        stored = earlier if self._stored is None else self._stored
         self.scheduler = DropoutScheduler(pl_module, self.schedule, self._total(trainer), self.filter_fn)
         if stored and trainer.global_step == 0:
             stored = stored | {"taken": 0, "total": self.scheduler.total}
         if stored:
             self.scheduler.load_state_dict(stored)
-        self._stored, self._seen = None, trainer.global_step
+        self._stored, self._module, self._seen = None, pl_module, trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Go to the next step, if the optimizer has made one."""
