@@ -488,3 +488,21 @@ def test_a_change_of_the_model_is_noticed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         td.mc_predict(model, x, 5)
+
+
+def test_a_network_that_packs_its_sequences():
+    class Packs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.drop, self.head = nn.LSTM(4, 8, batch_first=True), td.Dropout(0.5), nn.Linear(8, 3)
+
+        def forward(self, x, lengths):
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            return self.head(self.drop(self.rnn(packed)[1][0][0]))
+
+    model, x = Packs(), torch.randn(3, 5, 4)
+    found = td.mc_predict(model, (x, torch.tensor([5, 2, 3])), 6, key=0, keep_samples=True)
+    changed = x.clone()
+    changed[1, 2:] = 9.0  # behind the end of the second
+    assert torch.equal(td.mc_predict(model, (changed, torch.tensor([5, 2, 3])), 6, key=0).mean, found.mean)
+    assert found.samples.var(0).min() > 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from torchdropout import rng
 
@@ -132,7 +132,8 @@ def structure(output: Any) -> Any:
     """Types and ranks of a module's output: what must be alike in both modes."""
     if output is None:
         return None
-    return tree_map(lambda leaf: leaf.dim() if isinstance(leaf, Tensor) else type(leaf), output)
+    leaves, spec = tree_flatten(output)
+    return spec, [leaf.dim() if isinstance(leaf, Tensor) else type(leaf) for leaf in leaves]
 
 
 def tensors(inputs: Any) -> list[Tensor]:
