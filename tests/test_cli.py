@@ -63,6 +63,7 @@ REFUSED = {
         "--text: only a table has a column to choose as the text",
     ),
     "an lstm of images": (["digits", "--model", "lstm"], "model 'lstm' reads text, got images of 1 × 8 × 8."),
+    "no passes": (["--mc", "0"], "`mc` must be at least 1, got 0"),
     "no examples": (["--max-examples", "0"], "`max_examples` must be at least 1, got 0"),
 }
 

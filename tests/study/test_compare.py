@@ -93,6 +93,7 @@ def test_the_description_says_what_was_run(tmp_path, few, on_few):
         "test_examples": 0,
         "description": "images of 1 × 8 × 8",
         "dims": 2,
+        "text": False,
         "classes": [str(n) for n in range(10)],
         "note": "The first 200.",
         "fingerprint": few.fingerprint,

@@ -12,6 +12,7 @@ BAD = {
     "folds": (0, "`folds` must be at least 1, got 0"),
     "repeats": (0, "`repeats` must be at least 1, got 0"),
     "max_examples": (0, "`max_examples` must be at least 1, got 0"),
+    "mc": (0, "`mc` must be at least 1, got 0"),
     "patience": (0, "`patience` must be at least 1, got 0"),
     "widths": ((50, 0), "`widths` must be at least 1, got 0"),
     "weight_decay": (-0.1, r"`weight_decay` must be a finite number from 0, got -0\.1"),
@@ -103,7 +104,7 @@ def test_what_may_change_when_a_study_goes_on():
         CompareConfig(
             model="cnn", methods=("none", "dropout2d"), folds=2, repeats=3, seeds=4, epochs=5, patience=6, batch_size=7,
             lr=0.125, optimizer="sgd", weight_decay=1e-4, schedule="cosine", autocast="bfloat16", jobs=2,
-            max_examples=100, widths=(9, 8), p_by_width=True, data_dir=Path("d"), out=Path("o"),
+            mc=50, max_examples=100, widths=(9, 8), p_by_width=True, data_dir=Path("d"), out=Path("o"),
         ),
     ],
 )  # fmt: skip

@@ -114,10 +114,12 @@ def _runs(results: pd.DataFrame) -> pd.DataFrame:
 def sampled_table(stored: Stored) -> Table:
     """What the mean over noisy passes does beside the noise off, as a table of at most 80 columns."""
     found = sections.sampled(stored, words.of(stored.study), short=True)
-    table = Table(title=sections.SAMPLED, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    title = f"\n{sections.SAMPLED}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = False
     for number, head in enumerate(found.head):
-        table.add_column(head, justify="right" if number else "left", overflow="fold", no_wrap=bool(number))
+        first = {"overflow": "fold", "min_width": 19} if not number else {"justify": "right", "no_wrap": True}
+        table.add_column(head, **first)  # type: ignore[arg-type]
     for row in found.rows:
         table.add_row(*row)
     return table

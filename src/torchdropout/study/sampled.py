@@ -19,7 +19,7 @@ from torchdropout.study.datasets.prepare import Preparation
 from torchdropout.study.errors import StudyError
 from torchdropout.study.metrics import Sampled, Split
 
-_QUIET = "mc_predict: (no source of noise|.* of the sources of noise|noise was drawn)"
+_QUIET = "mc_predict: (no source of noise|.* of the sources of noise|noise was drawn|the output has NaN)"
 
 
 @dataclass(frozen=True, slots=True)
