@@ -43,7 +43,13 @@ from torchdropout.rng import fold_in, key, keyed, set_data_parallel_rank, split
 
 if TYPE_CHECKING:
     from torchdropout import calibration, schedules
-    from torchdropout.constraints import MaxNorm, NonNegative, UnitNorm, constrain_
+    from torchdropout.compression.compact import load_compact_, save_compact
+    from torchdropout.compression.export import export
+    from torchdropout.compression.measure import CompressionReport, compression_report
+    from torchdropout.compression.prune import Pruned, PruneReport, prune_
+    from torchdropout.compression.shrink import shrink
+    from torchdropout.compression.sparsify import kl_warmup, noise_param_groups, sparsify_
+    from torchdropout.constraints import FixedZeros, MaxNorm, NonNegative, UnitNorm, constrain_
     from torchdropout.losses.activation import ar_loss, tar_loss
     from torchdropout.losses.kl import kl_loss
     from torchdropout.losses.multi_sample import MultiSampleDropout, multi_sample_loss
@@ -71,7 +77,13 @@ if TYPE_CHECKING:
 # What is loaded when it is first asked for, so that the layers alone are what an import costs.
 _LATER = {
     "torchdropout": ("calibration", "schedules"),
-    "torchdropout.constraints": ("MaxNorm", "NonNegative", "UnitNorm", "constrain_"),
+    "torchdropout.compression.compact": ("load_compact_", "save_compact"),
+    "torchdropout.compression.export": ("export",),
+    "torchdropout.compression.measure": ("CompressionReport", "compression_report"),
+    "torchdropout.compression.prune": ("Pruned", "PruneReport", "prune_"),
+    "torchdropout.compression.shrink": ("shrink",),
+    "torchdropout.compression.sparsify": ("kl_warmup", "noise_param_groups", "sparsify_"),
+    "torchdropout.constraints": ("FixedZeros", "MaxNorm", "NonNegative", "UnitNorm", "constrain_"),
     "torchdropout.losses.activation": ("ar_loss", "tar_loss"),
     "torchdropout.losses.kl": ("kl_loss",),
     "torchdropout.losses.multi_sample": ("MultiSampleDropout", "multi_sample_loss"),
@@ -107,6 +119,7 @@ __all__ = [
     "AvgPoolDropout1d",
     "AvgPoolDropout2d",
     "CellDropout",
+    "CompressionReport",
     "ConcreteDropout",
     "ConcreteDropout1d",
     "ConcreteDropout2d",
@@ -129,6 +142,7 @@ __all__ = [
     "EmbeddingDropout",
     "FastDropoutLinear",
     "FeatureAlphaDropout",
+    "FixedZeros",
     "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
@@ -147,6 +161,8 @@ __all__ = [
     "NonNegative",
     "PatchDropout",
     "Prediction",
+    "PruneReport",
+    "Pruned",
     "RDropLoss",
     "Regularization",
     "SharedPrefix",
@@ -168,9 +184,11 @@ __all__ = [
     "__version__",
     "ar_loss",
     "calibration",
+    "compression_report",
     "constrain_",
     "depth_rates",
     "dropout_recipe",
+    "export",
     "fold_in",
     "functional",
     "insert_after_",
@@ -178,23 +196,30 @@ __all__ = [
     "key",
     "keyed",
     "kl_loss",
+    "kl_warmup",
+    "load_compact_",
     "mc_predict",
     "mc_predict_loader",
     "moment_predict",
     "multi_sample_loss",
+    "noise_param_groups",
     "noise_sources",
     "param_groups",
     "penalty",
     "proximal_l1_",
+    "prune_",
     "r_drop",
     "regularization_loss",
     "replace_",
     "revert_",
     "sampling",
+    "save_compact",
     "schedules",
     "set_data_parallel_rank",
     "shared_prefix",
+    "shrink",
     "size_rates",
+    "sparsify_",
     "split",
     "tar_loss",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -97,6 +97,30 @@ class NonNegative:
     def __call__(self, weight: Tensor, dims: tuple[int, ...]) -> None:
         """Change a weight in place."""
         weight.clamp_(min=0)
+
+
+@dataclass(frozen=True)
+class FixedZeros:
+    """What is zero when the constraint is made stays zero: pruned weights, while the others are trained on.
+
+    Example:
+        >>> import torch, torchdropout as td
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 1.0]]))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> handle = td.constrain_(optimizer, model, td.FixedZeros())
+        >>> model(torch.ones(1, 2)).sum().backward(); optimizer.step()
+        >>> model.weight
+        Parameter containing:
+        tensor([[0.0000, 0.9000]], requires_grad=True)
+    """
+
+    masks: dict[tuple[int, torch.Size], Tensor] = field(default_factory=dict, repr=False)
+
+    def __call__(self, weight: Tensor, dims: tuple[int, ...]) -> None:
+        """Change a weight in place."""
+        mask = self.masks.setdefault((weight.data_ptr(), weight.shape), weight != 0)
+        weight.masked_fill_(~mask, 0.0)
 
 
 def constrain_(

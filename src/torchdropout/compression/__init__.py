@@ -1,0 +1,1 @@
+"""From learned noise to a smaller model: prune, shrink, store, export, measure."""
