@@ -60,8 +60,8 @@ def prune_(
 
     Of sparse variational layers the weights with `log alpha >= threshold` become zero. Of log-normal gates the channels
     with a ratio of mean to deviation up to `snr` become zero, behind the batch norm that follows, too; the others are
-    scaled by the gate's mean, in the weights before or behind it. All other noise layers become what they compute in eval. At least one
-    weight or channel of a layer is kept, that with the least noise.
+    scaled by the gate's mean, in the weights before or behind it. All other noise layers become what they compute in
+    eval. At least one weight or channel of a layer is kept, that with the least noise.
 
     When training goes on, `constrain_(optimizer, model, FixedZeros())` keeps the zeros.
 
