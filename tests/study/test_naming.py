@@ -74,6 +74,7 @@ REFUSED = {
     "a learned rate": (["concrete+early-dropout"], "changes drop probabilities, and concrete has none that are set."),
     "the other order": (["dropout+l2", "l2+dropout"], "not name the same thing twice, got dropout+l2 and l2+dropout."),
     "what is implied": (["rdrop", "dropout+rdrop"], "not name the same thing twice, got rdrop and dropout+rdrop."),
+    "with spaces": (["l2", " l2"], "`methods` must not name the same thing twice, got l2 and l2."),
     "all and more": (["all", "l2"], "`methods` must name nothing besides 'all', got all, l2."),
 }
 

@@ -128,3 +128,13 @@ def test_the_given_test_split_is_measured_of_the_model(few, tmp_path, monkeypatc
     monkeypatch.setattr(comparison.datasets, "load", lambda name, **settings: given)
     study = compare(methods=["none"], out=tmp_path / "out", **SMALL).study
     assert set(study["refit"]["measured"]) == {"train", "test"}
+
+
+@pytest.mark.parametrize(("method", "factor"), [("early-dropout", 0.0), ("curriculum", 1 - np.exp(-10))])
+def test_a_model_has_the_rates_that_its_training_ended_with(few, tmp_path, monkeypatch, method, factor):
+    monkeypatch.setattr(comparison.datasets, "load", lambda name, **settings: few)
+    compare(methods=[method], out=tmp_path / "out", **SMALL | {"seeds": 1})
+    network, _ = load_model(tmp_path / "out")
+    assert [layer.p for layer in network.model.modules() if hasattr(layer, "p")] == pytest.approx(
+        [0.2 * factor, 0.5 * factor]
+    )

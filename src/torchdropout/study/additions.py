@@ -58,10 +58,6 @@ class Addition:
     only: bool = False
     models: tuple[str, ...] = ("linear", *_HIDDEN)
 
-    def allows(self, strength: float) -> bool:
-        """Whether a strength obeys the rule."""
-        return RULES[self.rule](strength)
-
 
 _SRIVASTAVA = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov. Dropout. JMLR 15, 2014"
 

@@ -117,11 +117,12 @@ def _check_distinct(conditions: tuple[Condition, ...]) -> None:
     """Names in another order, or a noise method that is named or implied, are the same condition."""
     seen: dict[tuple[object, ...], str] = {}
     for condition in conditions:
-        before = seen.setdefault((condition.method, condition.added), condition.name)
-        if before != condition.name:
+        same = condition.method, condition.added
+        if same in seen:
             raise StudyError(
-                f"compare: `methods` must not name the same thing twice, got {before} and {condition.name}."
+                f"compare: `methods` must not name the same thing twice, got {seen[same]} and {condition.name}."
             )
+        seen[same] = condition.name
 
 
 def _check_strengths(conditions: tuple[Condition, ...], config: CompareConfig) -> None:

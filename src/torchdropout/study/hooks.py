@@ -93,10 +93,21 @@ def _attached(placed: Placed) -> Iterator[Attach]:
     if c := placed.of("maxnorm"):
         bound = MaxNorm(c)
         yield lambda model, optimizer, steps: _constrain(optimizer, model, bound)
+    for schedule in _schedules(placed):
+        yield _by_step(schedule)
+
+
+def finish_(model: nn.Module, placed: Placed) -> None:
+    """Give a network that was built anew the drop probabilities that its training ended with."""
+    for schedule in _schedules(placed):
+        DropoutScheduler(model, schedule, 1).step()
+
+
+def _schedules(placed: Placed) -> Iterator[Schedule]:
     if (until := placed.of("early-dropout")) is not None:
-        yield _by_step(Early(until))
+        yield Early(until)
     if gamma := placed.of("curriculum"):
-        yield _by_step(Curriculum(gamma))
+        yield Curriculum(gamma)
 
 
 def _constrain(optimizer: Optimizer, model: nn.Module, bound: MaxNorm) -> None:

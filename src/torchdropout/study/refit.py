@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from torchdropout.study import protocol
+from torchdropout.study import hooks, protocol
 from torchdropout.study.conditions import Condition, Placed
 from torchdropout.study.config import from_settings
 from torchdropout.study.datasets.prepare import Preparation
@@ -84,6 +84,7 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
         outputs, vocabulary = len(about["classes"]) or 1, preparation.vocabulary
         model = build(config, preparation.shape, outputs, placed, vocabulary=vocabulary)
         model.load_state_dict(load_file(folder / WEIGHTS))
+        hooks.finish_(model, placed)
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise StudyError(f"{folder}: {WEIGHTS} must hold the weights of {MODEL}, found {found}.") from error

@@ -41,6 +41,14 @@ def load_inputs(path: Path) -> npt.NDArray[Any]:
     return _array(found["inputs"])
 
 
+def load_targets(path: Path) -> npt.NDArray[Any]:
+    """The array `targets` of an .npz file."""
+    found = _read(path)
+    if "targets" not in found:
+        raise StudyError(f"{path}: there must be an array targets, found {', '.join(sorted(found)) or 'none'}.")
+    return found["targets"]
+
+
 def assemble(name: str, parts: list[Any], task: Task | None) -> Dataset:
     """The data set of inputs and targets, and of a test split's if there are four parts.
 
