@@ -12,7 +12,8 @@ demo: $(STUDY)
 	$(BIN)/torchdropout compare digits
 
 test: $(DEV)
-	$(BIN)/python -m pytest -q -n 2 -m "not browser"
+	$(BIN)/python -m pytest -q -n 2 -m "not browser and not interpreted"
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -q -m interpreted
 
 check: format-check lint types test doctest
 

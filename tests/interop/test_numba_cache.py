@@ -98,7 +98,7 @@ def test_a_numba_that_fails_is_replaced_with_one_warning(monkeypatch):
     key, x = td.key(1), torch.ones(1000)
     expected = td.functional.dropout(x, 0.3, key=key)
     ops.elementwise._cpu_kernel.cache_clear()
-    monkeypatch.setattr(ops.elementwise, "_reasons", [])
+    monkeypatch.setattr(ops.elementwise, "_reasons", {})
     monkeypatch.setattr(cpu, "compiled", fail)
     try:
         with pytest.warns(

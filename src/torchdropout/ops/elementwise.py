@@ -62,8 +62,18 @@ def multiply(
     if key is None:
         if (source := rng.source()) is not None:
             return _by_example(x, law, inplace, *source.draw(x.shape, batch_dim))
-        key = rng.draw()
+        key = _drawn_on_device(x) if x.is_cuda and _is_captured() else rng.draw()
     return _eager(x, key, laws.settle(law), inplace)
+
+
+def _is_captured() -> bool:
+    """Whether a CUDA graph is being recorded."""
+    return torch.cuda.is_current_stream_capturing()
+
+
+def _drawn_on_device(x: Tensor) -> Tensor:
+    """A key from the device's generator, whose state every replay of a graph moves on: a key of the CPU's would stay."""
+    return torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=x.device)
 
 
 def _by_example(x: Tensor, law: laws.Spec, inplace: bool, key: Tensor, axis: int, groups: int) -> Tensor:
@@ -167,7 +177,7 @@ def _batch_first(size: int, dims: tuple[int | None, ...], *tensors: Tensor) -> l
 
 def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
     """The kernel itself, on plain tensors."""
-    kernel = _cpu_kernel(x.dtype) if x.is_cpu and not _without_memory(x) else None
+    kernel = _kernel(x)
     if kernel is None:
         from torchdropout.kernels import reference  # noqa: PLC0415 - kernels load when first needed
 
@@ -175,16 +185,45 @@ def _run(x: Tensor, key: Tensor, law: Law, inplace: bool) -> Tensor:
         return x.copy_(y) if inplace else y
     if x.numel() == 0:
         return x if inplace else empty_like(x)
-    if not (key.is_cpu and key.is_contiguous()):
-        key = key.cpu().contiguous()
+    if key.device != x.device or not key.is_contiguous():
+        key = key.to(x.device).contiguous()
     if x.is_contiguous():
         out = x if inplace else empty_like(x)
         kernel.multiply(x, out, key, law)
         return out
     # Elements count in C order, so the noise of other layouts is made apart, in what the kernel computes in.
-    noise = torch.ones(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+    noise = torch.ones(x.shape, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
     kernel.multiply(noise, noise, key, law)
     return torch.mul(x, noise, out=x if inplace else empty_like(x))
+
+
+def _kernel(x: Tensor) -> ModuleType | None:
+    """The module of kernels for a tensor; None where the reference kernel has to serve."""
+    if x.is_cpu:
+        return None if _without_memory(x) else _cpu_kernel(x.dtype)
+    if x.is_cuda and x.dtype in (torch.float32, torch.float16, torch.bfloat16) and not _without_memory(x):
+        return _cuda_kernel()
+    return None
+
+
+@functools.cache
+def _cuda_kernel() -> ModuleType | None:
+    """The module of Triton's kernels, if there is a Triton that they are tested with."""
+    try:
+        import triton  # noqa: PLC0415 - of PyTorch's CUDA builds
+
+        version = tuple(int(part) for part in triton.__version__.split(".")[:2])
+        if not _TRITON[0] <= version <= _TRITON[1]:
+            oldest, newest = (".".join(map(str, each)) for each in _TRITON)
+            raise ImportError(f"Triton {triton.__version__} is not between {oldest} and {newest}, which are tested")
+        from torchdropout.kernels import cuda  # noqa: PLC0415 - loads Triton
+    except Exception as error:
+        _warn_slow(f"{type(error).__name__}: {error}", "GPU")
+        return None
+    return cuda
+
+
+_TRITON = ((3, 5), (3, 9))  # the oldest and the newest that the tests ran with
 
 
 @functools.cache
@@ -212,14 +251,15 @@ def compiles(build: Callable[[], object]) -> bool:
     return True
 
 
-_reasons: list[str] = []  # why the CPU kernels cannot be used: the first is told
+_reasons: dict[str, list[str]] = {}  # why the kernels of a kind of device cannot be used: the first is told
 
 
-def _warn_slow(reason: str) -> None:
-    _reasons.append(reason)
-    if reason is _reasons[0]:
+def _warn_slow(reason: str, device: str = "CPU") -> None:
+    known = _reasons.setdefault(device, [])
+    known.append(reason)
+    if len(known) == 1:
         warnings.warn(
-            f"torchdropout: the CPU kernels cannot be used, the slower reference serves instead ({reason}).",
+            f"torchdropout: the {device} kernels cannot be used, the slower reference serves instead ({reason}).",
             RuntimeWarning,
             stacklevel=2,
         )
