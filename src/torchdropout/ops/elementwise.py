@@ -72,7 +72,7 @@ def _is_captured() -> bool:
 
 
 def _drawn_on_device(x: Tensor) -> Tensor:
-    """A key from the device's generator, whose state every replay of a graph moves on: a key of the CPU's would stay."""
+    """A key from the device's generator, whose state each replay of a graph moves on; a key of the CPU's would stay."""
     return torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=x.device)
 
 
