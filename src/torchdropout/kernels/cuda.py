@@ -4,7 +4,7 @@ Each program makes the words of one tile (`docs/random-bits.md`) and multiplies 
 word is computed once. Masks are the other kernels' bit for bit; normals agree to 4e-6.
 """
 
-# ruff: noqa: ANN, N803 - the bodies are compiled, and constants are written in capitals
+# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202, N803 - the bodies are compiled, constants are in capitals
 # mypy: ignore-errors
 
 from __future__ import annotations
