@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from torchdropout.study.errors import StudyError
-from torchdropout.study.reporting import charts, curves, protocol_text, sections, words
+from torchdropout.study.reporting import charts, curves, page, protocol_text, sections, words
 from torchdropout.study.reporting.charts import Chart
 from torchdropout.study.reporting.numbers import fixed
 from torchdropout.study.reporting.summary import Summary, column, summarise
@@ -34,25 +29,13 @@ def write(stored: Stored) -> Path:
     Raises:
         StudyError: The file cannot be written.
     """
-    path = stored.folder / FILE
-    text = render(stored)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"{path}: the report must be writable, found: {error.strerror or error}.") from error
-    return path
+    return page.save(stored.folder / FILE, render(stored))
 
 
 def render(stored: Stored) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("torchdropout.study.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(FILE).render(_content(stored))
+    content = _content(stored)
+    return page.render(FILE, content, [chart.figure for group in content["groups"].values() for chart in group])
 
 
 def _content(stored: Stored) -> dict[str, Any]:
@@ -82,8 +65,6 @@ def _content(stored: Stored) -> dict[str, Any]:
         "about": sections.about(study),
         "groups": groups,
         "many": len(rows) >= curves.MANY,
-        "figures": _embedded([chart.figure for group in groups.values() for chart in group]),
-        "plotly": Markup(get_plotlyjs()),
     }
 
 
@@ -121,9 +102,3 @@ def _samples(stored: Stored) -> dict[str, sections.Table]:
         ]
         tables[metric] = sections.Table(["condition", *(f"epoch {epoch}" for epoch in epochs)], cells)
     return tables
-
-
-def _embedded(figures: list[Any]) -> Markup:
-    """Figures as JSON that no text inside them can end: the page's script reads it from a data block."""
-    text = json.dumps([json.loads(figure.to_json()) for figure in figures], ensure_ascii=True)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
