@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from torchdropout.study.refit import load as load_model
     from torchdropout.study.statistics import compare_conditions
     from torchdropout.study.tables import Stored, read
+    from torchdropout.study.uncertainty import Assessment, assess
 
 __all__ = [
+    "Assessment",
     "CompareConfig",
     "Dataset",
     "Stored",
     "StudyError",
     "Watcher",
+    "assess",
     "compare",
     "compare_conditions",
     "load_data",
@@ -37,10 +40,12 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Assessment": ("uncertainty", "Assessment"),
     "CompareConfig": ("config", "CompareConfig"),
     "Dataset": ("datasets", "Dataset"),
     "Stored": ("tables", "Stored"),
     "Watcher": ("comparison", "Watcher"),
+    "assess": ("uncertainty", "assess"),
     "compare": ("comparison", "compare"),
     "compare_conditions": ("statistics", "compare_conditions"),
     "load_data": ("datasets", "load"),

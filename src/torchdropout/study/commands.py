@@ -145,6 +145,34 @@ def predict(
 
 
 @app.command()
+def uncertainty(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `compare` wrote.")],
+    data: Annotated[str, typer.Argument(help="Examples with targets: a set's name, a file, or module:function.")],
+    *,
+    ood: Annotated[
+        str | None, typer.Option(help="Examples of another distribution, of the same shape.", show_default="none")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Noisy passes.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of their noise.")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The folder of a known set's files, or its parent.", show_default="the study's")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page.", show_default="RUN/uncertainty.html")] = None,
+) -> None:
+    """Measure how far a study's model can be believed on DATA, with its noise off and by the mean of noisy passes."""
+    from torchdropout.study import display  # noqa: PLC0415
+    from torchdropout.study import uncertainty as uncertain  # noqa: PLC0415
+
+    found = uncertain.assess(folder, data, ood=ood, samples=samples, seed=seed, data_dir=data_dir)
+    page = uncertain.write(found, out)
+    console = Console()
+    console.print(display.measures_table(found))
+    if found.seen:
+        typer.echo(f"The model learned from {data}: these figures are too good. Give examples that it has not seen.")
+    typer.echo(f"page: {page}")
+
+
+@app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="One method, shown in full.")] = None) -> None:
     """Print the catalogue of methods and what can be added to them, or one row in full."""
     console = Console()

@@ -21,6 +21,8 @@ from torchdropout.study.reporting.sections import unfinished_learning
 from torchdropout.study.statistics import Comparison, compare_conditions
 from torchdropout.study.status import OK
 from torchdropout.study.tables import Stored
+from torchdropout.study.uncertainty import page as uncertainty_page
+from torchdropout.study.uncertainty.assessment import Assessment
 
 
 class RunsDisplay:
@@ -114,13 +116,25 @@ def _runs(results: pd.DataFrame) -> pd.DataFrame:
 def sampled_table(stored: Stored) -> Table:
     """What the mean over noisy passes does beside the noise off, as a table of at most 80 columns."""
     found = sections.sampled(stored, words.of(stored.study), short=True)
-    title = f"\n{sections.SAMPLED}"
+    title = f"\n{sections.SAMPLED} ({stored.study['config']['mc']}, in s seconds)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = False
     for number, head in enumerate(found.head):
         first = {"overflow": "fold", "min_width": 19} if not number else {"justify": "right", "no_wrap": True}
         table.add_column(head, **first)  # type: ignore[arg-type]
     for row in found.rows:
+        table.add_row(*row)
+    return table
+
+
+def measures_table(found: Assessment) -> Table:
+    """The measures of an assessment as a table of at most 80 columns."""
+    made = uncertainty_page.table(found, short=True)
+    title = f"{found.inside.examples.name}, {found.method}: noise off, and on: {found.samples} passes"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for number, head in enumerate(made.head):
+        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
+    for row in made.rows:
         table.add_row(*row)
     return table
 

@@ -94,7 +94,7 @@ def sampled(stored: Stored, words: Words, *, short: bool = False) -> Table:
         [label, *(_sampled_cell(column, tables[column].get_group(label), short) for column in columns)]
         for label in results.loc[results["status"] == OK, "condition"].unique()
     ]
-    return Table(["condition", *heads, f"s / {count} passes"], cells)
+    return Table(["condition", *heads, "s" if short else f"s / {count} passes"], cells)
 
 
 def _sampled_cell(column: str, values: pd.Series, short: bool) -> str:
