@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from torchdropout.study.datasets import Dataset
+
 VARIABLE = "TORCHDROPOUT_DATA"
 
 # Okabe and Ito (2008): told apart with every common colour blindness, and in print.
@@ -96,19 +98,46 @@ def images(name: str, examples: int | None = None) -> tuple[Tensor, Tensor, Tens
     """
     import torch  # noqa: PLC0415 - two seconds that the examples in NumPy need not spend
 
-    from torchdropout.study import StudyError, load_data  # noqa: PLC0415 - as above
-
-    if data_dir() is None:
-        _refuse(f"this example needs the files of {name}: set {VARIABLE} to a folder that holds {name}/.")
-    try:
-        data = load_data(name, max_examples=examples)
-    except StudyError as error:
-        _refuse(str(error))
+    data = _loaded(name, examples)
     pixels = (torch.tensor(part).flatten(1).float() / 255 for part in (data.inputs, data.test_inputs))
     labels = (torch.tensor(part) for part in (data.targets, data.test_targets))
     train, test = pixels
     train_labels, test_labels = labels
     return train, train_labels, test, test_labels
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Sentences and the numbers of their classes, for training and for testing."""
+
+    sentences: list[str]
+    labels: Tensor
+    test: list[str]
+    test_labels: Tensor
+
+
+def texts(name: str) -> Texts:
+    """The questions of `banking77` or `clinc150`.
+
+    Ends the program with 2 and one sentence if TORCHDROPOUT_DATA names no folder that holds the files.
+    """
+    import torch  # noqa: PLC0415 - two seconds that the examples in NumPy need not spend
+
+    data = _loaded(name, None)
+    labels = (torch.tensor(part) for part in (data.targets, data.test_targets))
+    train_labels, test_labels = labels
+    return Texts(list(data.inputs), train_labels, list(data.test_inputs), test_labels)
+
+
+def _loaded(name: str, examples: int | None) -> Dataset:
+    from torchdropout.study import StudyError, load_data  # noqa: PLC0415 - as above
+
+    if data_dir() is None:
+        _refuse(f"this example needs the files of {name}: set {VARIABLE} to a folder that holds {name}/.")
+    try:
+        return load_data(name, max_examples=examples)
+    except StudyError as error:
+        _refuse(str(error))
 
 
 def _refuse(sentence: str) -> NoReturn:

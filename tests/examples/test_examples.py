@@ -14,8 +14,8 @@ NAMES = examples.names()
 COMMON = examples._module("_common")
 
 
-def needs_images(name):
-    return "images(" in source(name)
+def needs_files(name):
+    return "images(" in source(name) or "texts(" in source(name)
 
 
 def source(name):
@@ -24,8 +24,8 @@ def source(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_an_experiment_states_holds_at_the_small_size(name, tmp_path):
-    if needs_images(name) and COMMON.data_dir() is None:
-        pytest.skip(f"{COMMON.VARIABLE} names no folder of images")
+    if needs_files(name) and COMMON.data_dir() is None:
+        pytest.skip(f"{COMMON.VARIABLE} names no folder of data")
     findings = examples.run(name, True, tmp_path)
     assert findings
     for finding in findings:
@@ -57,9 +57,10 @@ def test_a_script_runs_by_itself_and_prints_its_table(tmp_path):
     assert (tmp_path / "polynomials.png").stat().st_size > 10_000
 
 
-def test_a_script_that_needs_images_says_so_in_one_sentence(tmp_path):
+@pytest.mark.parametrize("name", ["fashion", "fine_tune"])
+def test_a_script_that_needs_files_says_so_in_one_sentence(name, tmp_path):
     done = subprocess.run(
-        [sys.executable, examples.folder() / "fashion.py", "--small", "--out", tmp_path],
+        [sys.executable, examples.folder() / f"{name}.py", "--small", "--out", tmp_path],
         capture_output=True, text=True, check=False, env={"PATH": ""},
     )  # fmt: skip
     assert done.returncode == 2
