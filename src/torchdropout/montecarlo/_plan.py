@@ -158,7 +158,8 @@ def _grows(one: Any, two: Any, examples: int) -> bool:
 
 def apart(y: Tensor, axis: int, count: int) -> Tensor:
     """The outputs of so many samples, which were one batch: `(S, ...)`."""
-    return torch.stack(y.chunk(count, axis))
+    shape = [*y.shape[:axis], count, y.shape[axis] // count, *y.shape[axis + 1 :]]
+    return y.reshape(shape).movedim(axis, 0)
 
 
 def _confirm(way: Way, plan: Plan, few: Any) -> None:
