@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torchdropout.study.datasets import arrays, tables
 from torchdropout.study.datasets.columns import column as as_column
 from torchdropout.study.datasets.dataset import Dataset, Inputs, Task
+from torchdropout.study.datasets.encoding import Encoding
 from torchdropout.study.datasets.loading import NAMES, TEXT_COLUMN, load, load_inputs
 from torchdropout.study.datasets.targets import Targets
 from torchdropout.study.errors import StudyError
@@ -126,7 +127,16 @@ def _examples(
         raise StudyError(f"{name}: inputs must be finite numbers, found NaN or an infinity.")
     if targets is not None and len(targets) != len(inputs):
         raise StudyError(f"{name}: there must be a target for each of {len(inputs):,} inputs, found {len(targets):,}.")
-    return Examples(name, raw, inputs, targets, is_test_split)
+    return Examples(name, _used(raw, trained), inputs, targets, is_test_split)
+
+
+def _used(raw: Inputs, trained: Trained) -> Inputs:
+    """Of a table the columns that the model reads, in the table's order."""
+    encoding = trained.preparation.encoding
+    if isinstance(raw, np.ndarray) or not isinstance(encoding, Encoding):
+        return raw
+    read = {*encoding.columns, *(category.column for category in encoding.categories)}
+    return raw[[name for name in raw.columns if name in read]]
 
 
 def _targets(path: Path, trained: Trained) -> pd.Series:

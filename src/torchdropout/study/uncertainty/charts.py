@@ -37,7 +37,12 @@ def reliability(name: str, probabilities: Values, targets: npt.NDArray[np.int64]
         },
         mode="markers",
         cliponaxis=False,
-        marker={"size": [6 + 14 * (b.count / total) ** 0.5 for b in bins], "color": f"rgb({ORANGE})"},
+        marker={
+            "size": [6 + 14 * (b.count / total) ** 0.5 for b in bins],
+            "color": f"rgb({ORANGE})",
+            "opacity": 1,
+            "line": {"width": 0},
+        },
         text=[f"{numbers.fixed(100 * b.count / total, 1)} % of predictions" for b in bins],
         hovertemplate="confidence %{x:.1%}, right %{y:.1%}, %{text}<extra></extra>",
     )
@@ -93,7 +98,7 @@ def histogram(title: str, axis: str, groups: Sequence[tuple[str, Values]]) -> Ch
                 y=[*shares.tolist(), float(shares[-1])],
                 name=f"{name} ({len(values):,})",
                 mode="lines",
-                line={"color": f"rgb({colour})", "width": 2, "shape": "hv", "dash": "solid" if filled else "dash"},
+                line={"color": f"rgb({colour})", "width": 2, "shape": "hv"},
                 fill="tozeroy" if filled else "none",
                 fillcolor=f"rgba({colour}, 0.25)",
                 hovertemplate=f"{name}, from %{{x:.3g}}: %{{y:.1%}}<extra></extra>",

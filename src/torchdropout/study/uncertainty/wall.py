@@ -98,4 +98,4 @@ def _value(value: Any) -> str:
 
 
 def _more(values: list[tuple[str, str]], total: int) -> list[tuple[str, str]]:
-    return values if total <= COLUMNS else [*values, ("", f"and {total - COLUMNS} more")]
+    return values if total <= COLUMNS else [*values, ("…", f"{total - COLUMNS} more")]
