@@ -30,7 +30,8 @@ class Measure:
         on: The figure of the mean over passes.
         percent: Whether it is shown in percent.
         better: `higher`, `lower`, or what it should be.
-        difference: `on - off` with its 95 % interval over examples, of measures that are means over them.
+        difference: `on - off` with its 95 % interval over examples, of measures that are means over them; None of
+            others, and where it is the same for every example.
     """
 
     name: str
@@ -167,7 +168,7 @@ def _mean(name: str, values: list[Values], percent: bool, better: str) -> Measur
 
 
 def _paired(values: Values) -> tuple[float, float, float] | None:
-    if not np.isfinite(values).all():
+    if not np.isfinite(values).all() or (values == values[0]).all():
         return None
     mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
     reach = float(special.stdtrit(len(values) - 1, 0.975)) * error

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from torchdropout import calibration
-from torchdropout.study.datasets.checks import is_text
 from torchdropout.study.reporting import numbers, page
 from torchdropout.study.reporting.charts import Chart
 from torchdropout.study.reporting.sections import Table
@@ -23,7 +22,8 @@ from torchdropout.study.uncertainty.predictions import Classified, Regressed, en
 from torchdropout.study.uncertainty.wall import Shown
 
 FILE = "uncertainty.html"
-EACH = 12  # examples at either end
+EACH = {1: 6, 2: 6}  # examples at either end, by the axes of their array: texts and rows take more room
+MANY = 12
 OFF, ON = "noise off", "mean of the passes"
 
 _WIDTHS = {1: "17rem", 2: "14rem", 3: "12rem", 4: "8.5rem", 5: "8.5rem"}  # of an example, by the axes of its array
@@ -87,9 +87,7 @@ def _content(assessment: Assessment, groups: dict[str, list[Chart]]) -> dict[str
         "measures": table(assessment),
         "groups": groups,
         "walls": _walls(assessment),
-        "wall_width": _WIDTHS[
-            assessment.inside.examples.raw.ndim if not is_text(assessment.inside.examples.raw) else 1
-        ],
+        "wall_width": _WIDTHS[assessment.inside.examples.raw.ndim],
         "command": _command(assessment),
     }
 
@@ -167,14 +165,15 @@ def _wrong(part: Part) -> npt.NDArray[np.bool_]:
 def _walls(assessment: Assessment) -> list[tuple[str, list[Shown]]]:
     """The examples at either end; of foreign ones those that the model is most certain of."""
     inside, score = assessment.inside, "deviation" if assessment.is_regression else "entropy"
+    most = EACH.get(inside.examples.raw.ndim, MANY)
     order = np.argsort(_uncertainty(inside), kind="stable")
-    count = min(EACH, len(order) // 2)
+    count = min(most, len(order) // 2)
     walls = [
         (f"Most certain: the lowest {score} of the passes", _shown(assessment, inside, order[:count])),
         (f"Least certain: the highest {score} of the passes", _shown(assessment, inside, order[::-1][:count])),
     ]
     if assessment.outside is not None:
-        foreign = np.argsort(_uncertainty(assessment.outside), kind="stable")[:EACH]
+        foreign = np.argsort(_uncertainty(assessment.outside), kind="stable")[:most]
         walls.append(("Out of distribution, and yet most certain", _shown(assessment, assessment.outside, foreign)))
     return walls
 
@@ -206,7 +205,9 @@ def _of_number(assessment: Assessment, part: Part, row: int) -> tuple[tuple[str,
     if not isinstance(part.found, Regressed):
         raise TypeError("uncertainty: numbers were not predicted.")
     samples = measures.in_units(assessment.network.preparation, part.found.samples[:, row])
-    told = f"{samples.mean():.4g} ± {samples.std():.2g}"
+    spread = float(samples.std())
+    digits = numbers.decimals(spread)
+    told = f"{numbers.fixed(float(samples.mean()), digits)} ± {numbers.fixed(spread, digits)}"
     if part.examples.targets is None:
         return (told,), None
-    return (told, f"in truth {float(part.examples.targets[row]):.4g}"), None
+    return (told, f"in truth {float(part.examples.targets[row]):,.6g}"), None
