@@ -8,9 +8,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchdropout.losses._trace import NotTraced, trace
+from torchdropout.surgery._select import AFTER, BEFORE
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_NOTHING = (nn.Identity, *_DROPOUTS)  # in eval
+_SCALED = (*_NOTHING, nn.ReLU)  # a positive factor of the input is one of the output
 
 
 class Neighbours:
@@ -30,43 +34,75 @@ class Neighbours:
             if node.op == "call_module":
                 self.nodes.setdefault(str(node.target), []).append(node)
 
-    def fold(self, name: str, scale: Tensor) -> None:
+    def fold(self, name: str, scale: Tensor, dim: int) -> None:
         """Multiply what passes a module by a scale, in the layer before or the layers after it.
 
         Channels whose scale is 0 are made to stay 0 behind a batch norm, too.
+
+        Args:
+            name: The module's; noise that was inserted at another module is that module's.
+            scale: A number, or one for each channel.
+            dim: The axis of the channels.
         """
-        (node,) = self.nodes.get(name, [None])[:1] if len(self.nodes.get(name, [])) == 1 else (None,)
-        if node is None:
-            raise ValueError(f"{self.owner}: {name} must be called once in a forward pass, so that it can be folded.")
-        source: Any = node.args[0]
-        users = list(node.users)
-        before = self._module(source)
-        if isinstance(before, (*_WEIGHTED, *_NORMS)) and len(source.users) == 1:
+        host, slot = host_of(name)
+        calls = self.nodes.get(host, [])
+        if len(calls) != 1:
+            raise ValueError(
+                f"{self.owner}: {host} must be called once in a forward pass, so that a scale can be folded."
+            )
+        (node,) = calls
+        own = self._module(node)
+        if slot == BEFORE and _takes(own, scale, dim, False):
+            _scale_columns(own, scale)
+            return
+        source, users = self._around(node, slot)
+        before = self._before(source, first=node if slot != AFTER else None)
+        if before is not None and isinstance(before, (*_WEIGHTED, *_NORMS)) and _fits(before, scale, dim):
             _scale_rows(before, scale)
             self._silence(users, scale)
             return
-        after = [found for user in users if (found := self._behind(user)) is not None]
-        if len(after) != len(users) or not after:
+        after = [self._behind(user, scale, dim) for user in users]
+        if not after or None in after:
             raise ValueError(
-                f"{self.owner}: {name} must have a linear layer or convolution before it, or only such behind it, so "
-                "that its scale can be folded."
+                f"{self.owner}: {name} must have a linear layer or convolution before it, or only such behind it, with "
+                "its channels, so that its scale can be folded."
             )
         for module in after:
             _scale_columns(module, scale)
+
+    def _around(self, node: fx.Node, slot: str) -> tuple[Any, list[fx.Node]]:
+        """What is scaled, and what takes it."""
+        if slot == AFTER:
+            return node, list(node.users)
+        return node.args[0], [node] if slot == BEFORE else list(node.users)
 
     def _module(self, node: Any) -> nn.Module | None:
         called = isinstance(node, fx.Node) and node.op == "call_module" and len(self.nodes[str(node.target)]) == 1
         return self.model.get_submodule(str(node.target)) if called else None
 
-    def _behind(self, node: fx.Node) -> nn.Module | None:
-        """The linear layer or convolution that a step leads to, through layers that only reshape or do nothing."""
-        while isinstance(self._module(node), (nn.Flatten, nn.Identity)) and len(node.users) == 1:
+    def _before(self, node: Any, first: fx.Node | None) -> nn.Module | None:
+        """The layer whose output is scaled and goes nowhere else, through layers that a scale passes."""
+        if first is not None and (not isinstance(node, fx.Node) or len(node.users) != 1):
+            return None
+        while isinstance(self._module(node), _SCALED):
+            node = node.args[0]
+            if not isinstance(node, fx.Node) or len(node.users) != 1:
+                return None
+        return self._module(node)
+
+    def _behind(self, node: fx.Node, scale: Tensor, dim: int) -> nn.Module | None:
+        """The linear layer or convolution that a step leads to, through steps that only reshape or do nothing."""
+        flat = False
+        while len(node.users) == 1 and (
+            isinstance(self._module(node), _SCALED) or _is_flatten(node, self._module(node))
+        ):
+            flat = flat or _is_flatten(node, self._module(node))
             (node,) = node.users
         module = self._module(node)
-        return module if isinstance(module, _WEIGHTED) and getattr(module, "groups", 1) == 1 else None
+        return module if _takes(module, scale, dim, flat) else None
 
     def _silence(self, users: list[fx.Node], scale: Tensor) -> None:
-        while len(users) == 1 and isinstance(self._module(users[0]), nn.Identity):
+        while len(users) == 1 and isinstance(self._module(users[0]), _NOTHING):
             users = list(users[0].users)
         for user in users:
             module = self._module(user)
@@ -75,6 +111,51 @@ class Neighbours:
                 with torch.no_grad():
                     module.weight[dead] = 0.0
                     module.bias[dead] = 0.0
+
+
+def host_of(name: str) -> tuple[str, str]:
+    """The module that inserted noise belongs to, and whether it is before or after it; others are their own."""
+    parts = name.split(".")
+    if len(parts) > 2 and parts[-2] in (AFTER, BEFORE):
+        return ".".join(parts[:-2]), parts[-2]
+    return name, ""
+
+
+def _is_flatten(node: fx.Node, module: nn.Module | None) -> bool:
+    called = (node.op == "call_function" and node.target is torch.flatten) or (
+        node.op == "call_method" and node.target == "flatten"
+    )
+    return isinstance(module, nn.Flatten) or called
+
+
+def _fits(module: Any, scale: Tensor, dim: int) -> bool:
+    """Whether a layer's output channels are those of a scale."""
+    if not scale.dim():
+        return True
+    sizes = {nn.Linear: "out_features", nn.BatchNorm1d: "num_features"}
+    size = getattr(module, next((n for k, n in sizes.items() if isinstance(module, k)), "out_channels"), None)
+    if isinstance(module, _NORMS):
+        size = module.num_features
+    axes = (1, -1) if isinstance(module, (nn.Linear, nn.BatchNorm1d)) else (1, -1 - _rank(module))
+    return len(scale) == size and dim in axes
+
+
+def _takes(module: Any, scale: Tensor, dim: int, flat: bool) -> bool:
+    """Whether a layer's input channels are those of a scale, each several times behind a flattening."""
+    if not isinstance(module, _WEIGHTED) or getattr(module, "groups", 1) != 1:
+        return False
+    inputs = module.weight.shape[1]
+    if not scale.dim():
+        return True
+    if flat:
+        return (isinstance(module, nn.Linear) and inputs % len(scale) == 0 and dim != -1) or len(scale) == inputs
+    axes = (1, -1) if isinstance(module, nn.Linear) else (1, -1 - _rank(module))
+    return len(scale) == inputs and dim in axes
+
+
+def _rank(module: Any) -> int:
+    ranks = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3, nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}
+    return next((rank for kind, rank in ranks.items() if isinstance(module, kind)), 0)
 
 
 def _scale_rows(module: Any, scale: Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -22,7 +22,7 @@ def removable(group: Any, roots: int) -> list[int]:
     dead, unread = torch.ones(roots, dtype=torch.bool), torch.ones(roots, dtype=torch.bool)
     made = read = False
     for module, is_out, own, root in _parts(group):
-        if isinstance(module, _WEIGHTED) and not _is_depthwise(module):
+        if isinstance(module, WEIGHTED) and not _is_depthwise(module):
             zero = _zero_rows(module) if is_out else _zero_columns(module)
             (dead if is_out else unread)[_not(zero, own, root)] = False
             made, read = made or is_out, read or not is_out

@@ -18,8 +18,8 @@ FORMAT = "torchdropout-compact-1"
 def save_compact(model: nn.Module, path: str | os.PathLike[str]) -> int:
     """Write a model's weights and buffers, each tensor dense, as a bitmap and values, or as indices and values.
 
-    Whichever takes the fewest bytes; indices are differences of neighbouring ones in 8, 16 or 32 bits. The file appears
-    whole or not at all.
+    Whichever takes the fewest bytes; indices are differences of neighbouring ones in 8, 16 or 32 bits, with zeros
+    stored in between where one is larger. The file appears whole or not at all.
 
     Args:
         model: Any model; zeros are looked for in every tensor.
@@ -46,9 +46,10 @@ def save_compact(model: nn.Module, path: str | os.PathLike[str]) -> int:
     save = _safetensors("save_compact").save
     parts: dict[str, Tensor] = {}
     about: dict[str, Any] = {}
-    known: dict[tuple[int, int, torch.Size], str] = {}
+    known: dict[tuple[Any, ...], str] = {}
     for name, tensor in model.state_dict().items():
-        place = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape
+        view = tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+        place = tensor.untyped_storage().data_ptr(), *view
         if tensor.numel() and place in known:
             about[name] = {"as": known[place]}
             continue
@@ -100,21 +101,25 @@ def _smallest(tensor: Tensor) -> tuple[str, dict[str, Tensor]]:
     values = flat[places]
     bitmap = torch.from_numpy(np.packbits(told.numpy()))
     gaps = places.diff(prepend=torch.tensor([-1]))
-    ways: dict[str, dict[str, Tensor]] = {
-        "dense": {"values": tensor},
-        "bitmap": {"values": values, "bitmap": bitmap},
-        "index": {"values": values, "gaps": _narrow(gaps)},
-    }
-    best = min(ways, key=lambda way: sum(part.nbytes for part in ways[way].values()))
-    return best, ways[best]
+    ways: list[tuple[str, dict[str, Tensor]]] = [
+        ("dense", {"values": tensor}),
+        ("bitmap", {"values": values, "bitmap": bitmap}),
+        *(("index", _gapped(values, gaps, dtype)) for dtype in (torch.uint8, torch.int16, torch.int32)),
+    ]
+    return min(ways, key=lambda way: sum(part.nbytes for part in way[1].values()))
 
 
-def _narrow(gaps: Tensor) -> Tensor:
-    most = int(gaps.max()) if len(gaps) else 0
-    dtype = (
-        torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32 if most < 2**31 else torch.int64
-    )
-    return gaps.to(dtype)
+def _gapped(values: Tensor, gaps: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Values with their distances; a distance that the type cannot say is several, with zeros between."""
+    most = torch.iinfo(dtype).max
+    fillers = (gaps - 1).div(most, rounding_mode="floor")
+    ends = (fillers + 1).cumsum(0) - 1
+    count = int(ends[-1]) + 1 if len(ends) else 0
+    steps = torch.full((count,), most, dtype=dtype)
+    steps[ends] = (gaps - fillers * most).to(dtype)
+    filled = torch.zeros(count, dtype=values.dtype)
+    filled[ends] = values
+    return {"values": filled, "gaps": steps}
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -122,10 +127,18 @@ def _write(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+        os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    """What new files are not permitted; a temporary one is its owner's alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _read(path: Path) -> dict[str, Tensor]:

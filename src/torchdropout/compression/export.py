@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from torchdropout.compression._plain import is_ours
+from torchdropout.compression._run import first_outputs, tensors
 from torchdropout.compression.shrink import _copy
-from torchdropout.surgery._calls import run
 
 _SUFFIXES = (".onnx", ".pt2")
 
@@ -34,7 +33,8 @@ def export(model: nn.Module, path: str | os.PathLike[str], example_inputs: Any, 
         The path.
 
     Raises:
-        ValueError: The ending is another, the model cannot be exported, or the outputs disagree; no file is left.
+        ValueError: The ending is another, the folder is not there, the model cannot be exported, or the outputs
+            disagree; no file is left.
         ImportError: onnx, onnxscript or onnxruntime is not installed.
 
     Example:
@@ -50,12 +50,13 @@ def export(model: nn.Module, path: str | os.PathLike[str], example_inputs: Any, 
     inputs = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     if not all(isinstance(x, Tensor) and x.dim() > 0 and len(x) > 1 for x in inputs):
         raise ValueError("export: `example_inputs` must be tensors of at least two examples.")
+    if not target.parent.is_dir():
+        raise ValueError(f"export: `path` must lie in a folder that exists, got {target}.")
     twin = _copy(model).eval()
     for module in twin.modules():
         if is_ours(module) and module.training:
             module.eval()
-    with torch.no_grad():
-        expected = [leaf for leaf in tree_leaves(run(twin, inputs)) if isinstance(leaf, Tensor)]
+    expected = first_outputs("export", twin, inputs)
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=target.parent) as folder:
         draft = Path(folder) / target.name
         program = _program(twin, inputs)
@@ -95,7 +96,7 @@ def _onnx(program: Any, inputs: tuple[Tensor, ...], draft: Path) -> list[Tensor]
 def _pt2(program: Any, inputs: tuple[Tensor, ...], draft: Path) -> list[Tensor]:
     torch.export.save(program, draft)
     output = torch.export.load(draft).module()(*inputs)
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    return tensors(output)
 
 
 def _check(expected: list[Tensor], found: list[Tensor], tolerance: float) -> None:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 import torchdropout as td
-from torchdropout.compression._fold import Neighbours
+from torchdropout.compression._fold import Neighbours, host_of
 from torchdropout.compression._plain import is_ours, plain, scale_of
 from torchdropout.layers._checks import check_number
 from torchdropout.layers._sparse import check_threshold
-from torchdropout.surgery._select import check_bare
+from torchdropout.surgery._log import CHANGES
+from torchdropout.surgery._select import AFTER, BEFORE, check_bare
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Pruned:
 
     Attributes:
         name: The layer's qualified name.
-        what: `"weights"` or `"channels"`.
+        what: `"weights"`, `"channels"` of its output, or `"input channels"`.
         total: How many there were.
         kept: How many are left.
     """
@@ -116,14 +117,23 @@ def _decides(module: nn.Module) -> bool:
 
 
 def _settle(name: str, module: Any, threshold: float | None, snr: float | None) -> Pruned:
-    """Set a layer's threshold so that it keeps at least one."""
+    """Set a layer's threshold, and where it would remove everything, keep one."""
     if isinstance(module, td.LogNormalDropout):
-        limit, what = module.snr_threshold if snr is None else snr, "channels"
+        limit = module.snr_threshold if snr is None else snr
         module.snr_threshold = min(limit, float(module.snr().max()) * (1.0 - 1e-6))
-    else:
-        limit, what = module.threshold if threshold is None else threshold, "weights"
-        module.threshold = max(limit, float(module.log_alpha.min()) + 1e-5)
-    return Pruned(name, what, module.mask.numel(), int(module.mask.sum()))
+        host, slot = host_of(name)
+        what = "input channels" if slot == BEFORE else "channels"
+        return Pruned(host, what, module.mask.numel(), int(module.mask.sum()))
+    module.threshold = module.threshold if threshold is None else threshold
+    if not bool(module.mask.any()):
+        signal = (2 * module.weight.abs().log() - module.log_sigma2).flatten()
+        best = torch.zeros_like(signal, dtype=torch.bool)
+        best[signal.argmax()] = True
+        best = best.view_as(module.weight)
+        module.weight.masked_fill_(~best, 0.0)
+        module.log_sigma2.masked_fill_(best, -40.0)
+    kept = int((module.mask & (module.weight != 0)).sum())
+    return Pruned(name, "weights", module.weight.numel(), kept)
 
 
 def _restore(model: nn.Module, before: dict[nn.Module, tuple[object, object]], saved: dict[str, torch.Tensor]) -> None:
@@ -139,29 +149,55 @@ def to_plain_(owner: str, model: nn.Module, num_inputs: int = 1) -> None:
     """Plain layers in the place of all of this package's; nothing is replaced unless all can be."""
     ours = {name: module for name, module in model.named_modules() if is_ours(module) and not _inside(model, name)}
     made = {name: plain(owner, module, name) for name, module in ours.items()}
-    scales = {name: scale_of(ours[name]) for name, new in made.items() if new is None}
+    scales = {name: (scale_of(ours[name]), getattr(ours[name], "dim", 1)) for name, new in made.items() if new is None}
     if "" in made:
         raise ValueError(f"{owner}: the model itself is a {type(model).__name__}; put it into a torch.nn.Sequential.")
-    places = [(parent, child, model) for parent in model.modules() for child in parent._modules]
-    olds = [(parent, child, parent._modules[child]) for parent, child, _ in places]
-    names = {module: name for name, module in ours.items()}
-    for parent, child, old in olds:
-        if old in names:
-            new = made[names[old]]
-            parent._modules[child] = nn.Identity() if new is None else new
-    if not scales:
-        return
+    before = [(module, dict(module._modules), vars(module).get("forward")) for module in model.modules()]
     try:
-        neighbours = Neighbours(owner, model, num_inputs)
-        for name, scale in scales.items():
-            neighbours.fold(name, scale)
+        _put(model, {module: made[name] for name, module in ours.items()})
+        _without_slots(owner, model)
+        if scales:
+            neighbours = Neighbours(owner, model, num_inputs)
+            for name, (scale, dim) in scales.items():
+                neighbours.fold(name, scale, dim)
     except ValueError:
-        for parent, child, old in olds:
-            parent._modules[child] = old
+        for module, children, forward in before:
+            module._modules.clear()
+            module._modules.update(children)
+            if forward is not None:
+                vars(module)["forward"] = forward
         raise
+    vars(model).pop(CHANGES, None)  # there is nothing to go back to
+
+
+def _put(model: nn.Module, made: dict[nn.Module, nn.Module | None]) -> None:
+    """Each new layer in all places of the old one; noise that was inserted at the old one goes to the new one."""
+    for parent in [*model.modules()]:
+        for child, old in [*parent._modules.items()]:
+            if old is not None and old in made:
+                new = made[old] or nn.Identity()
+                for slot in {BEFORE, AFTER} & old._modules.keys():
+                    noise = old._modules[slot]
+                    _put(noise, made)  # type: ignore[arg-type]
+                    new._modules[slot] = noise
+                parent._modules[child] = new
+
+
+def _without_slots(owner: str, model: nn.Module) -> None:
+    """Inserted noise that does nothing any more is taken out."""
+    for name, module in [*model.named_modules()]:
+        for slot in {BEFORE, AFTER} & module._modules.keys():
+            left = [each for each in module._modules[slot] if not isinstance(each, nn.Identity)]
+            if left:
+                raise ValueError(f"{owner}: {name}.{slot} has a {type(left[0]).__name__}, which has no plain layer.")
+            del module._modules[slot]
+            inserted = vars(module).pop("forward", None)
+            if getattr(inserted, "own", None) is not None:
+                vars(module)["forward"] = inserted.own
 
 
 def _inside(model: nn.Module, name: str) -> bool:
     """Whether a module lies in another of this package's, which is replaced with it."""
     parts = name.split(".")
-    return any(is_ours(model.get_submodule(".".join(parts[:n]))) for n in range(1, len(parts)))
+    outer = [n for n in range(1, len(parts)) if is_ours(model.get_submodule(".".join(parts[:n])))]
+    return any(parts[n] not in (BEFORE, AFTER) for n in outer)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from torchdropout.compression import _groups
 from torchdropout.compression._plain import is_ours
+from torchdropout.compression._run import first_outputs, outputs, tensors
 from torchdropout.compression.prune import to_plain_
-from torchdropout.surgery._calls import run
 from torchdropout.surgery._select import check_bare
 
 
@@ -56,16 +56,13 @@ def shrink(model: nn.Module, example_inputs: Any, *, tolerance: float = 1e-4) ->
     check_bare("shrink", model)
     inputs = _probes(example_inputs)
     small = _copy(model).eval()
-    expected = [_outputs(model, each) for each in inputs]
+    expected = [first_outputs("shrink", model, each) for each in inputs]
     if any(is_ours(module) for module in small.modules()):
         to_plain_("shrink", small, len(example_inputs) if isinstance(example_inputs, (tuple, list)) else 1)
     _without_masks(small)
     _check_alike(small, inputs, expected, tolerance)
     _check_reached(small, example_inputs)
-    skipped = set[tuple[str, int]]()
-    while (next_one := _step(small, inputs, expected, tolerance, skipped)) is not None:
-        small = next_one
-    return small
+    return _without_channels(small, inputs, expected, tolerance)
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -82,20 +79,22 @@ def _without_masks(model: nn.Module) -> None:
             prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
-def _step(
-    model: nn.Module, inputs: list[Any], expected: list[list[Tensor]], tolerance: float, skipped: set[tuple[str, int]]
-) -> nn.Module | None:
-    """The model with one more group made smaller; None if there is none left."""
-    names = [name for name, module in model.named_modules() if isinstance(module, _groups._WEIGHTED)]
-    for name in names:
-        found = _candidate(model, name, inputs[0], skipped)
-        if found is None:
-            continue
-        candidate, size = found
-        if _alike(candidate, inputs, expected, tolerance):
-            return candidate
-        skipped.add((name, size))
-    return None
+def _without_channels(model: nn.Module, inputs: list[Any], expected: list[list[Tensor]], tolerance: float) -> nn.Module:
+    """The model without the channels that can go, a group of layers after the other, until there are none."""
+    names = [name for name, module in model.named_modules() if type(module) in _groups.WEIGHTED]
+    skipped, changed = set[tuple[str, int]](), True
+    while changed:
+        changed = False
+        for name in names:
+            found = _candidate(model, name, inputs[0], skipped)
+            if found is None:
+                continue
+            candidate, size = found
+            if _alike(candidate, inputs, expected, tolerance):
+                model, changed = candidate, True
+            else:
+                skipped.add((name, size))
+    return model
 
 
 def _candidate(model: nn.Module, name: str, inputs: Any, skipped: set[tuple[str, int]]) -> tuple[nn.Module, int] | None:
@@ -125,7 +124,9 @@ def _graph(model: nn.Module, inputs: Any) -> Any:
     try:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch_pruning.DependencyGraph().build_dependency(model, given, verbose=False)
+            return torch_pruning.DependencyGraph().build_dependency(
+                model, given, output_transform=tensors, verbose=False
+            )
     except Exception as error:  # whatever tracing meets in a model
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"shrink: `model` must be one that Torch-Pruning can trace; found: {reason}") from error
@@ -144,22 +145,11 @@ def _probes(example_inputs: Any) -> list[Any]:
     return [example_inputs, tree_map(like, example_inputs)]
 
 
-@torch.no_grad()
-def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
-    """All tensors of a model's output in eval."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        return [leaf for leaf in tree_leaves(run(model.eval(), inputs)) if isinstance(leaf, Tensor)]
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def _difference(model: nn.Module, inputs: list[Any], expected: list[list[Tensor]]) -> float:
     """The largest difference of outputs, as a part of the largest output."""
     worst = 0.0
     for each, wanted in zip(inputs, expected, strict=True):
-        found = _outputs(model, each)
+        found = outputs(model, each)
         if [y.shape for y in found] != [y.shape for y in wanted]:
             return float("inf")
         for a, b in zip(found, wanted, strict=True):
@@ -190,12 +180,12 @@ def _check_reached(model: nn.Module, inputs: Any) -> None:
         module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
         for name, module in model.named_modules()
     ]
-    _outputs(model, inputs)
+    outputs(model, inputs)
     for hook in hooks:
         hook.remove()
     missed = [
         name for name, module in model.named_modules()
-        if isinstance(module, _groups._WEIGHTED) and name not in called and "out_proj" not in name
+        if isinstance(module, _groups.WEIGHTED) and name not in called and "out_proj" not in name
     ]  # fmt: skip
     if missed:
         raise ValueError(f"shrink: `example_inputs` must reach every layer, {', '.join(missed[:8])} was not called.")

@@ -25,6 +25,7 @@ def sparsify_(
     filter_fn: Filter | None = None,
     gate_inputs: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
+    example_inputs: Any = None,
     **arguments: Any,
 ) -> list[str]:
     """Give a model noise that learns which weights, or which units and channels, are useless.
@@ -41,6 +42,7 @@ def sparsify_(
         filter_fn: Called with a layer and its name: whether to change it; None for all (gates: all but the last).
         gate_inputs: Whether the input of the first layer has a gate, too, as in the log-normal paper's dense network.
         optimizer: An optimizer of the model that is to go on: refused, since there are new parameters.
+        example_inputs: What to run a copy of the model on, where gates are to come and `torch.fx` cannot trace it.
         arguments: The new layers' own arguments: `threshold`, `log_sigma2`, `train_clip`; or `per`, `snr_threshold`.
 
     Returns:
@@ -73,10 +75,13 @@ def sparsify_(
         )  # fmt: skip
     if optimizer is not None:
         raise ValueError("sparsify_: `optimizer` must be made after this, since gates have parameters.")
-    td.insert_after_(model, lambda _, name: name in names, lambda module, _: _gate(module, True, arguments))
+    run = {"example_inputs": example_inputs}
+    td.insert_after_(model, lambda _, name: name in names, lambda module, _: _gate(module, True, arguments), **run)
     if gate_inputs:
         first = layers[0][0]
-        td.insert_before_(model, lambda _, name: name == first, lambda module, _: _gate(module, False, arguments))
+        td.insert_before_(
+            model, lambda _, name: name == first, lambda module, _: _gate(module, False, arguments), **run
+        )
     return [name for name, _ in layers]
 
 
@@ -120,7 +125,7 @@ def kl_warmup(epoch: float, start: float = 5.0, end: float = 20.0) -> float:
         arXiv:1701.05369, section 4.3 and the authors' program.
     """
     check_number("kl_warmup", "end", end, f"at least `start` = {start}", lambda value: value >= start)
-    return 1.0 if epoch >= end else max(0.0, (epoch - start) / (end - start))
+    return 1.0 if epoch >= end else 0.0 if epoch <= start else (epoch - start) / (end - start)
 
 
 def noise_param_groups(model: nn.Module, lr: float, noise_lr: float) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import nn
 
-_NAME = "_torchdropout_changes"
+CHANGES = "_torchdropout_changes"  # the attribute's name
 
 
 class Change(Protocol):
@@ -18,7 +18,7 @@ class Change(Protocol):
 
 def add(model: nn.Module, changes: list[Change]) -> None:
     """Remember what was done, last thing last."""
-    model.__dict__.setdefault(_NAME, []).extend(changes)
+    model.__dict__.setdefault(CHANGES, []).extend(changes)
 
 
 def revert_(model: nn.Module) -> nn.Module:
@@ -44,7 +44,7 @@ def revert_(model: nn.Module) -> nn.Module:
         >>> len(list(td.revert_(model).modules()))
         3
     """
-    changes = model.__dict__.pop(_NAME, [])
+    changes = model.__dict__.pop(CHANGES, [])
     if not changes:
         raise ValueError("revert_: `model` must have been changed, nothing was inserted or replaced through it.")
     for change in reversed(changes):
