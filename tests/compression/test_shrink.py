@@ -219,6 +219,7 @@ def test_a_plain_model_that_disagrees_is_refused_with_the_difference():
     model = lively(nn.Sequential(*gates, nn.Conv2d(5, 2, 1)), 0)
     with torch.no_grad():
         model[2].bias.fill_(2.0)
+        model[1].log_sigma.fill_(-4.0)
         model[1].log_sigma[:2] = 5.0  # batch norm makes something of the zeros, which prune_ takes away
     with pytest.raises(ValueError, match=r"must give the model's outputs, they differ by [\d.]+ of the largest"):
         td.shrink(model, X)
