@@ -82,6 +82,45 @@ def test_it_may_write_to_its_input_and_nan_and_infinity_stay(cuda):
     assert torch.equal(x[~x.isnan()], expected[~expected.isnan()])
 
 
+PRODUCTS = {
+    "1 bit": (3, 64, 256, 0.5),
+    "8 bits": (3, 16, 256, 0.25),
+    "16 bits, long rows": (2, 4, 2048, 0.1),
+    "16 bits": (2, 8, 1024, 0.1),
+}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("name", list(PRODUCTS))
+def test_dropconnect_makes_the_masks_of_the_materialised_product_and_its_gradients(cuda, name, batched):
+    from torchdropout.kernels import cuda_dropconnect  # noqa: PLC0415 - as above
+
+    batch, out, inputs, p = PRODUCTS[name]
+    torch.manual_seed(0)
+    x, weight, grad = torch.randn(batch, inputs), torch.randn(out, inputs), torch.randn(batch, out)
+    key, law = rng.split(rng.key(3), batch) if batched else rng.key(3), laws.bernoulli(p, scaled=False)
+    masks = ops.multiply(torch.ones(batch, out, inputs), laws.Spec("bernoulli", p), key=key)
+    assert cuda_dropconnect.serves(batch, out, inputs, law, key.numel() // 2)
+    y = cuda_dropconnect.forward(x, weight, key, law)
+    of_input, of_weight = cuda_dropconnect.backward(x, weight, grad, key, law, wants_input=True)
+    exact = masks.double() * weight.double()
+    for found, expected in (
+        (y, torch.einsum("noi,ni->no", exact, x.double())),
+        (of_input, torch.einsum("noi,no->ni", exact, grad.double())),
+        (of_weight, torch.einsum("noi,no,ni->oi", masks.double(), grad.double(), x.double())),
+    ):
+        assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_dropconnect_says_which_sizes_it_takes(cuda):
+    from torchdropout.kernels import cuda_dropconnect  # noqa: PLC0415 - as above
+
+    law = laws.bernoulli(0.5, scaled=False)
+    assert cuda_dropconnect.serves(256, 4096, 4096, law, 1)
+    assert not cuda_dropconnect.serves(2, 800, 784, law, 1)
+    assert not cuda_dropconnect.serves(2, 3, 256, law, 1)
+
+
 def test_more_than_31_bits_of_index_reach_other_blocks(cuda):
     """The words of a far tile, without the memory that would reach it."""
     import triton  # noqa: PLC0415 - as above

@@ -17,6 +17,7 @@ from torch.compiler import is_compiling
 from torchdropout import laws, rng
 from torchdropout.ops.elementwise import (
     _checked,
+    _cuda_kernel,
     _drawn_in_graph,
     _functorch_active,
     compiles,
@@ -44,13 +45,22 @@ def masked_linear(x: Tensor, weight: Tensor, p: float | Tensor, *, key: Tensor |
         traced = x.is_cpu and not _functorch_active()
         return _masked_linear_op(x, weight, key, strength) if traced else _reference(x, weight, p, key)
     key = rng.draw(x.shape) if key is None else key
-    if plain_operations_wanted(x) or not _kernel_serves(x):
+    if plain_operations_wanted(x) or not _kernel_serves(x, weight, p, key):
         return _reference(x, weight, p, key)
     return _MaskedLinear.apply(x, weight, key, p)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _kernel_serves(x: Tensor) -> bool:
+def _kernel_serves(x: Tensor, weight: Tensor, p: float | Tensor, key: Tensor) -> bool:
+    if x.is_cuda:
+        return x.dtype == torch.float32 and _cuda_kernel() is not None and _fits(x, weight, p, key)
     return x.is_cpu and x.dtype in (torch.float32, torch.float64) and _kernel_compiles(x.dtype)
+
+
+def _fits(x: Tensor, weight: Tensor, p: Any, key: Tensor) -> bool:
+    """Whether the GPU's kernel takes the sizes."""
+    from torchdropout.kernels import cuda_dropconnect  # noqa: PLC0415 - loads Triton
+
+    return cuda_dropconnect.serves(len(x), *weight.shape, laws.bernoulli(p, scaled=False), key.numel() // 2)
 
 
 @functools.cache
@@ -89,7 +99,12 @@ class _MaskedLinear(Function):
 
 
 def _forward(x: Tensor, weight: Tensor, key: Tensor, p: float) -> Tensor:
-    from torchdropout.kernels import cpu_masked_linear  # noqa: PLC0415 - kernels load when first needed
+    if x.is_cuda:
+        from torchdropout.kernels import cuda_dropconnect  # noqa: PLC0415 - kernels load when first needed
+
+        arguments = x.contiguous(), weight.contiguous(), key.to(x.device).contiguous()
+        return cuda_dropconnect.forward(*arguments, laws.bernoulli(p, scaled=False))
+    from torchdropout.kernels import cpu_masked_linear  # noqa: PLC0415 - as above
 
     return cpu_masked_linear.forward(x.contiguous(), weight.contiguous(), *_settled(key, p))
 
@@ -97,9 +112,15 @@ def _forward(x: Tensor, weight: Tensor, key: Tensor, p: float) -> Tensor:
 def _backward(
     grad: Tensor, x: Tensor, weight: Tensor, key: Tensor, p: float, wants_input: bool
 ) -> tuple[Tensor | None, Tensor]:
+    x, weight, grad = x.contiguous(), weight.contiguous(), grad.contiguous()
+    if x.is_cuda:
+        from torchdropout.kernels import cuda_dropconnect  # noqa: PLC0415 - as above
+
+        law = laws.bernoulli(p, scaled=False)
+        device_key = key.to(x.device).contiguous()
+        return cuda_dropconnect.backward(x, weight, grad, device_key, law, wants_input=wants_input)
     from torchdropout.kernels import cpu_masked_linear  # noqa: PLC0415 - as above
 
-    x, weight, grad = x.contiguous(), weight.contiguous(), grad.contiguous()
     return cpu_masked_linear.backward(x, weight, grad, *_settled(key, p), wants_input=wants_input)
 
 
