@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from torchdropout._version import __version__
-from torchdropout.study import catalogue_table
+from torchdropout.study import catalogue_table, compress_command
 from torchdropout.study.config import ACTIVATIONS, AUTOCAST, MODELS, OPTIMIZERS, SCHEDULES, TASKS, CompareConfig
 from torchdropout.study.datasets import NAMES, VARIABLE
 from torchdropout.study.errors import StudyError
@@ -154,6 +154,9 @@ def uncertainty(
     ] = None,
     samples: Annotated[int, typer.Option(help="Noisy passes.")] = 50,
     seed: Annotated[int, typer.Option(help="Of their noise.")] = 0,
+    target: Annotated[
+        str | None, typer.Option(help="The targets' column, for a table.", show_default="as in training")
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The folder of a known set's files, or its parent.", show_default="the study's")
     ] = None,
@@ -163,13 +166,16 @@ def uncertainty(
     from torchdropout.study import display  # noqa: PLC0415
     from torchdropout.study import uncertainty as uncertain  # noqa: PLC0415
 
-    found = uncertain.assess(folder, data, ood=ood, samples=samples, seed=seed, data_dir=data_dir)
+    found = uncertain.assess(folder, data, ood=ood, samples=samples, seed=seed, target=target, data_dir=data_dir)
     page = uncertain.write(found, out)
     console = Console()
     console.print(display.measures_table(found))
     if found.seen:
         typer.echo(f"The model learned from {data}: these figures are too good. Give examples that it has not seen.")
     typer.echo(f"page: {page}")
+
+
+app.command()(compress_command.compress)
 
 
 @app.command()

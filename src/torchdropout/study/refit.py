@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from torchdropout.study import hooks, protocol
 from torchdropout.study.conditions import Condition, Placed
@@ -59,7 +61,9 @@ def write(material: Material, condition: Condition, folder: Path) -> dict[str, A
     finally:
         torch.set_num_threads(threads)
     found = job.measure(network)
-    _save(network, material, placed, folder, found["train"].loss)
+    variance = found["train"].loss if data.task == "regression" else None
+    known = {"variance": variance, "learned": digest(network.preparation.inputs(data.inputs))}
+    _save(network, material, placed, folder, known)
     measured = {part: _figures(m) for part, m in found.items()}
     return {"condition": condition.label, "placed": placed.to_json(), "epochs": len(curve), "measured": measured}
 
@@ -91,7 +95,12 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     return Network(model.eval(), preparation, about["task"]), about
 
 
-def _save(network: Network, material: Material, placed: Placed, folder: Path, loss: float) -> None:
+def digest(inputs: Tensor) -> str:
+    """A sha256 of prepared inputs: whether examples are those that a model learned from."""
+    return hashlib.sha256(inputs.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _save(network: Network, material: Material, placed: Placed, folder: Path, known: dict[str, Any]) -> None:
     about = {
         "format": FORMAT,
         "config": material.config.to_json(),
@@ -99,8 +108,7 @@ def _save(network: Network, material: Material, placed: Placed, folder: Path, lo
         "task": material.data.task,
         "classes": list(material.data.classes),
         "preparation": network.preparation.to_json(),
-        "variance": loss if material.data.task == "regression" else None,
-    }
+    } | known
     weights = {name: value.detach().cpu().contiguous() for name, value in network.model.state_dict().items()}
     try:
         save_file(weights, folder / WEIGHTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +81,10 @@ def labelled(name: str, trained: Trained) -> Examples:
     """
     if _is_file(name):
         found = load_inputs(name, trained.preparation, column=trained.text or TEXT_COLUMN)
+        examples = _examples(name, trained, found, None)
         wanted = Targets(trained.task, np.zeros(0), trained.classes, "")
-        targets = wanted.alike(_targets(Path(name), trained), f"{name}: targets")
-        return _examples(name, trained, found, targets)
+        targets = wanted.alike(_targets(Path(name), trained), f"{name} (targets)")
+        return _with_targets(examples, targets)
     data = _loaded(name, trained)
     if data.task != trained.task:
         raise StudyError(f"{name}: its targets must be those of a {trained.task}, as in training, found {data.task}.")
@@ -125,9 +126,15 @@ def _examples(
         raise StudyError(f"{name}: {error}") from error
     if not bool(inputs.isfinite().all()):
         raise StudyError(f"{name}: inputs must be finite numbers, found NaN or an infinity.")
-    if targets is not None and len(targets) != len(inputs):
-        raise StudyError(f"{name}: there must be a target for each of {len(inputs):,} inputs, found {len(targets):,}.")
     return Examples(name, _used(raw, trained), inputs, targets, is_test_split)
+
+
+def _with_targets(found: Examples, targets: npt.NDArray[Any]) -> Examples:
+    if len(targets) != len(found):
+        raise StudyError(
+            f"{found.name}: there must be a target for each of {len(found):,} inputs, found {len(targets):,}."
+        )
+    return replace(found, targets=targets)
 
 
 def _used(raw: Inputs, trained: Trained) -> Inputs:
@@ -144,7 +151,7 @@ def _targets(path: Path, trained: Trained) -> pd.Series:
     import pandas as pd  # noqa: PLC0415 - half a second that worker processes need not spend
 
     if path.suffix.lower() == arrays.SUFFIX:
-        return as_column(pd.Series(arrays.load_targets(path)), f"{path}: targets")
+        return as_column(pd.Series(arrays.load_targets(path)), f"{path} (targets)")
     table = tables.read(path, verbatim=() if trained.text is None else (trained.text,))
     return table[tables.target_of(table, trained.target, path)]
 

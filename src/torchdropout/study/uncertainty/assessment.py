@@ -42,7 +42,7 @@ class Assessment:
         inside: The examples with targets, and the predictions of them.
         outside: Examples of another distribution, where they were given.
         measures: The rows of the table.
-        seen: Whether the model learned from the examples, as far as their name tells.
+        seen: Whether the model learned from these very examples, or from the set that they are called after.
     """
 
     folder: Path
@@ -80,6 +80,7 @@ def assess(
     ood: str | None = None,
     samples: int = 50,
     seed: int = 0,
+    target: str | None = None,
     data_dir: Path | str | None = None,
 ) -> Assessment:
     """Measure a study's model on examples with targets, with the noise off and by the mean over noisy passes.
@@ -91,6 +92,7 @@ def assess(
         ood: Examples of another distribution, of the same shape or columns; their targets are not looked at.
         samples: How many passes.
         seed: Of the noise.
+        target: The targets' column in a table; None for that of training.
         data_dir: The folder of a known set's files; None for that of the study.
 
     Raises:
@@ -100,7 +102,7 @@ def assess(
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
         raise StudyError(f"uncertainty: `samples` must be an integer from 2, got {samples}.")
     network, about = refit.load(Path(folder))
-    trained = _trained(network, about, data_dir)
+    trained = _trained(network, about, target, data_dir)
     found = labelled(data, trained)
     foreign = None if ood is None else unlabelled(ood, trained)
     for each in (found, foreign):
@@ -109,18 +111,19 @@ def assess(
     inside = _part(network, found, Passes(samples, seed))
     outside = None if foreign is None else _part(network, foreign, Passes(samples, seed + 1))
     rows = _measures(network, about, inside, outside)
-    seen = not found.is_test_split and data == about["config"]["data"]
+    named = not found.is_test_split and data == about["config"]["data"]
+    seen = named or refit.digest(found.inputs) == about.get("learned")
     return Assessment(Path(folder), about, network, samples, seed, inside, outside, tuple(rows), seen)
 
 
-def _trained(network: Network, about: dict[str, Any], data_dir: Path | str | None) -> Trained:
+def _trained(network: Network, about: dict[str, Any], target: str | None, data_dir: Path | str | None) -> Trained:
     config = about["config"]
     where = data_dir or config.get("data_dir")
     return Trained(
         network.preparation,
         "regression" if network.task == "regression" else "classification",
         tuple(about["classes"]),
-        config.get("target"),
+        target or config.get("target"),
         config.get("text"),
         None if where is None else Path(where),
     )
