@@ -6,7 +6,7 @@ keeps it in registers, and goes through the examples; for the input's gradient i
 tiles. What is summed over programs is added up in memory, in no fixed order.
 """
 
-# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202, N803 - the bodies are compiled, constants are in capitals
+# ruff: noqa: ANN001, ANN002, ANN003, ANN202, N803 - the bodies are compiled, constants are in capitals
 # mypy: ignore-errors
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _weight_grad(x, grad, out_grad, keys, batch, out, inputs, tiles, threshold, 
     for pair in tl.static_range(2):
         o, i = _places(tile, inputs, pair, BITS)
         total = tl.zeros((32 // BITS, 256), dtype=tl.float32)
-        for n in range(0, batch):
+        for n in range(batch):
             row = tl.cast(n, tl.int64)
             kept = _kept(keys, row, tile, tiles, threshold, pair, BITS, ONE)
             g = tl.load(grad + row * out + o).to(tl.float32)

@@ -60,7 +60,8 @@ def _fits(x: Tensor, weight: Tensor, p: Any, key: Tensor) -> bool:
     """Whether the GPU's kernel takes the sizes."""
     from torchdropout.kernels import cuda_dropconnect  # noqa: PLC0415 - loads Triton
 
-    return cuda_dropconnect.serves(len(x), *weight.shape, laws.bernoulli(p, scaled=False), key.numel() // 2)
+    out, inputs = weight.shape
+    return cuda_dropconnect.serves(len(x), out, inputs, laws.bernoulli(p, scaled=False), key.numel() // 2)
 
 
 @functools.cache
