@@ -87,6 +87,12 @@ def ordinary(nets, model, x, y, key, decay):
             step += 1
 
 
+def test_no_two_masks_have_one_key(few):
+    nets, _, _, begin = few
+    keys = torch.cat([key for step in range(50) for key in nets.mask_keys(begin([0, 1, 2]).keys, step)])
+    assert len(set(map(tuple, keys.tolist()))) == 50 * 2 * 3
+
+
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(few, tmp_path):
     nets, x, y, begin = few
     whole, part, rest = begin([0, 1, 2]), begin([0, 1, 2]), begin([0, 1, 2])
