@@ -122,6 +122,31 @@ def test_report_is_made_again(run, tmp_path):
     assert (tmp_path / "there" / "report.html").read_bytes() == before
 
 
+def test_passes_are_measured_and_a_model_is_assessed(run, tmp_path):
+    words = ("--methods", "dropout", "--mc", 4, "--max-examples", 300, "--out", "there", *SMALL)
+    code, out, _ = run("compare", "digits", *words)
+    assert code == 0
+    assert "The noise off, and on: the mean over passes (4, in s seconds)" in out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+    code, out, errors = run("uncertainty", "there", "digits", "--samples", 4)
+    assert (code, errors) == (0, "")
+    assert "negative log-likelihood, nats" in out
+    assert out.splitlines()[-2].startswith("The model learned from digits: these figures are too good.")
+    assert out.splitlines()[-1] == "page: there/uncertainty.html"
+    assert max(len(line.rstrip()) for line in out.splitlines()[:-2]) <= 80
+    assert (tmp_path / "there" / "uncertainty.html").is_file()
+    assert run("uncertainty", "there", "digits", "--samples", 4, "--out", "page.html")[1].endswith("page: page.html\n")
+    code, out, errors = run("uncertainty", "there", "wine")
+    assert (code, out) == (2, "")
+    assert errors.startswith("error: wine: classes must be those of training")
+
+
+def test_a_failed_study_with_passes_has_a_table_without_rows(run):
+    code, out, _ = run("compare", "digits", "--methods", "dropout", "--lr", "1e30", "--mc", 3, *SMALL)
+    assert code == 1
+    assert "report: " in out
+
+
 def test_a_study_goes_on_where_it_was_interrupted(run, monkeypatch, tmp_path):
     def interrupt(run, material):
         if run.fold == 1:

@@ -22,7 +22,7 @@ from torchdropout.study.uncertainty.predictions import Classified, Regressed, en
 from torchdropout.study.uncertainty.wall import Shown
 
 FILE = "uncertainty.html"
-EACH = {1: 6, 2: 6}  # examples at either end, by the axes of their array: texts and rows take more room
+EACH = {1: 8, 2: 8}  # examples at either end, by the axes of their array: texts and rows take more room
 MANY = 12
 OFF, ON = "noise off", "mean of the passes"
 
