@@ -167,6 +167,7 @@ def test_the_table_and_the_report_have_both(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert 'id="sampled"' in page
     assert "the mean over 5 passes with the noise on" in " ".join(page.split())
+    assert "measured with the noise on, too, by the mean of 5 passes" in page
     assert f"{means.loc['dropout', 'val_mc_nll']:.3f}" in page
 
 

@@ -75,7 +75,7 @@ def reliability(
     check_choice(owner, "scheme", scheme, ("width", "mass"))
     p = _arrays.probabilities(owner, probabilities)
     right = p.argmax(1) == _arrays.classes(owner, targets, *p.shape)
-    return _binned(p.max(1), right, int(bins), scheme)
+    return binned(p.max(1), right, int(bins), scheme)
 
 
 def expected_calibration_error(
@@ -113,7 +113,8 @@ def expected_calibration_error(
     return float(sum(each.count / total * abs(each.accuracy - each.confidence) for each in found))
 
 
-def _binned(confidence: Array, right: npt.NDArray[np.bool_], bins: int, scheme: Scheme) -> tuple[ReliabilityBin, ...]:
+def binned(confidence: Array, right: npt.NDArray[np.bool_], bins: int, scheme: Scheme) -> tuple[ReliabilityBin, ...]:
+    """As `reliability`, of confidences and whether each prediction is right."""
     edges = np.arange(bins + 1) / bins
     number = np.searchsorted(edges[1:-1], confidence) if scheme == "width" else _by_mass(confidence, bins)
     return tuple(

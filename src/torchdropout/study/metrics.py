@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BINS = 15
+from torchdropout.calibration.reliability import BINS, binned
+
 _CHUNK = 1 << 16  # input values; the maps of a convolutional network are tens of times as large, and caches are not
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -146,11 +147,5 @@ def calibration(confidence: Tensor, right: Tensor) -> tuple[Bin, ...]:
     Reference: C. Guo, G. Pleiss, Y. Sun, K. Weinberger. On Calibration of Modern Neural Networks. ICML 2017,
     arXiv:1706.04599, equation 3.
     """
-    number = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
-    count = torch.bincount(number, minlength=BINS)
-    sums = [torch.bincount(number, weights=values, minlength=BINS) for values in (confidence, right)]
-    return tuple(
-        Bin(b, int(count[b]), float(sums[0][b] / count[b]), float(sums[1][b] / count[b]))
-        for b in range(BINS)
-        if count[b]
-    )
+    found = binned(confidence.double().numpy(), right.numpy() > 0, BINS, "width")
+    return tuple(Bin(round(each.low * BINS), each.count, each.confidence, each.accuracy) for each in found)

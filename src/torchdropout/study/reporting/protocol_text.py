@@ -200,9 +200,20 @@ def _numbers(study: dict[str, Any]) -> str:
         else "NLL is that of a normal distribution whose variance is the training part's mean squared error, in nats"
     )
     return (
-        f"All figures are measured in the same way, with the noise off. The gap is {gap.format(said.part)} "
-        f"{said.score}: positive is overfitting. {kinds}. Only runs that came to their end count. Seconds per epoch "
-        f"leave out the measuring, with {load}."
+        "All figures are measured in the same way, with the noise off but where it is said. The gap is "
+        f"{gap.format(said.part)} {said.score}: positive is overfitting. {kinds}. Only runs that came to their end count. "
+        f"Seconds per epoch leave out the measuring, with {load}.{_passes(study)}"
+    )
+
+
+def _passes(study: dict[str, Any]) -> str:
+    """What was measured with the noise on."""
+    count = study["config"].get("mc")
+    if not count:
+        return ""
+    return (
+        f" After training the part that judges was measured with the noise on, too, by the mean of {count} passes. "
+        "Their noise has keys of its own and changes nothing else. No verdict is about it."
     )
 
 
