@@ -201,8 +201,8 @@ def _numbers(study: dict[str, Any]) -> str:
     )
     return (
         "All figures are measured in the same way, with the noise off but where it is said. The gap is "
-        f"{gap.format(said.part)} {said.score}: positive is overfitting. {kinds}. Only runs that came to their end count. "
-        f"Seconds per epoch leave out the measuring, with {load}.{_passes(study)}"
+        f"{gap.format(said.part)} {said.score}: positive is overfitting. {kinds}. Only runs that came to their end "
+        f"count. Seconds per epoch leave out the measuring, with {load}.{_passes(study)}"
     )
 
 
