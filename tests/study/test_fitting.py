@@ -98,7 +98,7 @@ def test_early_stopping_learns_from_the_inner_part_and_watches_the_rest(few):
     inner = [epoch.measured["inner_loss"] for epoch in curve]
     assert len(curve) < 30
     assert np.argmin(inner) == len(inner) - 2
-    split = fitting._prepared(network, few.inputs[work.fold.inner_val], few.targets[work.fold.inner_val])
+    split = fitting.prepared(network, few.inputs[work.fold.inner_val], few.targets[work.fold.inner_val])
     assert network.measure(split).loss == pytest.approx(min(inner), rel=1e-6)
 
 

@@ -43,7 +43,13 @@ def save_compact(model: nn.Module, path: str | os.PathLike[str]) -> int:
         >>> size < 4 * 1000 * 10 // 10
         True
     """
-    save = _safetensors("save_compact").save
+    data = packed(model)
+    _write(Path(path), data)
+    return len(data)
+
+
+def packed(model: nn.Module) -> bytes:
+    """The bytes of a model's file."""
     parts: dict[str, Tensor] = {}
     about: dict[str, Any] = {}
     known: dict[tuple[Any, ...], str] = {}
@@ -57,9 +63,8 @@ def save_compact(model: nn.Module, path: str | os.PathLike[str]) -> int:
         coding, stored = _smallest(tensor.detach().cpu().contiguous())
         about[name] = {"coding": coding, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
         parts |= {f"{name}/{part}": value for part, value in stored.items()}
-    data = save(parts, metadata={"format": FORMAT, "tensors": json.dumps(about)})
-    _write(Path(path), data)
-    return len(data)
+    metadata = {"format": FORMAT, "tensors": json.dumps(about)}
+    return bytes(_safetensors("save_compact").save(parts, metadata=metadata))
 
 
 def load_compact_(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:

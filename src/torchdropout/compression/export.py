@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +87,25 @@ def _onnx(program: Any, inputs: tuple[Tensor, ...], draft: Path) -> list[Tensor]
         import onnxscript  # noqa: F401, PLC0415 - PyTorch's exporter needs it
     except ImportError as error:
         raise ImportError("export: it needs onnxscript, onnxruntime: pip install 'torchdropout[compress]'.") from error
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")
         torch.onnx.export(program, (), str(draft), dynamo=True, external_data=False, verbose=False)
     session = onnxruntime.InferenceSession(str(draft), providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     given = {name: x.detach().cpu().numpy() for name, x in zip(names, inputs, strict=True)}
     return [torch.from_numpy(np.asarray(y)) for y in session.run(None, given)]
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without the notes of a library, such as that torchvision is missing."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _pt2(program: Any, inputs: tuple[Tensor, ...], draft: Path) -> list[Tensor]:

@@ -13,6 +13,7 @@ from torchdropout.study.errors import StudyError
 
 if TYPE_CHECKING:
     from torchdropout.study.comparison import Watcher, compare, write_report
+    from torchdropout.study.compressing import Compressed, compress
     from torchdropout.study.config import CompareConfig
     from torchdropout.study.datasets import Dataset
     from torchdropout.study.datasets import load as load_data
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Assessment",
     "CompareConfig",
+    "Compressed",
     "Dataset",
     "Stored",
     "StudyError",
@@ -32,6 +34,7 @@ __all__ = [
     "assess",
     "compare",
     "compare_conditions",
+    "compress",
     "load_data",
     "load_model",
     "predict",
@@ -42,12 +45,14 @@ __all__ = [
 _WHERE = {
     "Assessment": ("uncertainty", "Assessment"),
     "CompareConfig": ("config", "CompareConfig"),
+    "Compressed": ("compressing", "Compressed"),
     "Dataset": ("datasets", "Dataset"),
     "Stored": ("tables", "Stored"),
     "Watcher": ("comparison", "Watcher"),
     "assess": ("uncertainty", "assess"),
     "compare": ("comparison", "compare"),
     "compare_conditions": ("statistics", "compare_conditions"),
+    "compress": ("compressing", "compress"),
     "load_data": ("datasets", "load"),
     "load_model": ("refit", "load"),
     "predict": ("prediction", "predict"),

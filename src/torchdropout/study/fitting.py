@@ -98,7 +98,7 @@ class Job:
         if len(self.fold.val):
             parts["val"] = self._judged(network, self._split(network, self.fold.val), variance)
         if self.data.test_targets is not None:
-            test = _prepared(network, self.data.test_inputs, self.data.test_targets)
+            test = prepared(network, self.data.test_inputs, self.data.test_targets)
             parts["test"] = self._judged(network, test, variance)
         return parts
 
@@ -136,7 +136,7 @@ class Job:
         return [("val", self.fold.val), *inner]
 
     def _split(self, network: Network, rows: Indices) -> Split:
-        return _prepared(network, prepare.rows(self.data.inputs, rows), self.data.targets[rows])
+        return prepared(network, prepare.rows(self.data.inputs, rows), self.data.targets[rows])
 
 
 def flattened(curve: list[Epoch]) -> bool | None:
@@ -152,7 +152,8 @@ def flattened(curve: list[Epoch]) -> bool | None:
     return before - last < FLAT * abs(before)
 
 
-def _prepared(network: Network, inputs: Inputs, targets: npt.NDArray[Any]) -> Split:
+def prepared(network: Network, inputs: Inputs, targets: npt.NDArray[Any]) -> Split:
+    """Raw examples as a network takes them, on its device."""
     preparation, device = network.preparation, network.device
     return Split(preparation.inputs(inputs).to(device), preparation.targets(targets).to(device))
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from torchdropout.study import refit
+from torchdropout.study import refit, smaller
 from torchdropout.study.datasets import TEXT_COLUMN, load_inputs
 
 
 def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
-    """Predict the examples of a file, noise off, with the best model of a comparison.
+    """Predict the examples of a file, noise off, with the best model of a comparison, or with the smaller one of a compression.
 
     Args:
-        folder: What `compare` wrote.
+        folder: What `compare` or `compress` wrote.
         path: A table with the columns of the training data (a target among them is not looked at), or an `.npz` file
             with an array `inputs`. For a model of texts a table with their column (`text`, unless it was chosen), or a
             .txt file with a text in each line.
@@ -25,7 +25,8 @@ def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
     Raises:
         StudyError: The folder holds no model, or the file's examples do not fit it.
     """
-    network, about = refit.load(Path(folder))
+    folder = Path(folder)
+    network, about = (smaller if (folder / smaller.FILE).exists() else refit).load(folder)
     inputs = load_inputs(path, network.preparation, column=about["config"].get("text") or TEXT_COLUMN)
     y = network.outputs(network.preparation.inputs(inputs))
     if network.task == "regression":

@@ -81,7 +81,7 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     Raises:
         StudyError: A file is missing or broken, or does not fit the other.
     """
-    about = _about(folder / MODEL)
+    about = described(folder / MODEL)
     try:
         config, placed = from_settings(about["config"]), Placed.from_json(about["placed"])
         preparation = Preparation.from_json(about["preparation"])
@@ -117,7 +117,12 @@ def _save(network: Network, material: Material, placed: Placed, folder: Path, kn
         raise StudyError(f"{folder}: the folder must be writable, found: {error.strerror or error}.") from error
 
 
-def _about(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
+    """What a model's file says of it.
+
+    Raises:
+        StudyError: There is none, or another.
+    """
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
