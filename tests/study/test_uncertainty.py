@@ -267,6 +267,30 @@ def test_a_target_of_another_name(of_a_plane, tmp_path):
     assert found.measures == first.measures or str(found.measures) == str(first.measures)
 
 
+FUNCTIONS = """
+import numpy as np
+
+def numbers():  # whole numbers, which would be taken for classes
+    x = np.random.default_rng(3).normal(size=(40, 3))
+    return x, np.round(x.sum(1))
+
+def names():  # targets that no regression has
+    x = 9 + np.random.default_rng(4).normal(size=(40, 3))
+    return x, np.where(x[:, 0] > 9, "a", "b")
+"""
+
+
+def test_functions_give_examples_of_the_task_that_was_learned(tmp_path, monkeypatch):
+    (tmp_path / "made_here.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(5).normal(size=(120, 3))
+    np.savez("old.npz", inputs=x, targets=x.sum(1))
+    compare(data="old.npz", methods=["dropout"], out=tmp_path / "run", **SMALL)
+    found = assess(tmp_path / "run", "made_here:numbers", ood="made_here:names", samples=4)
+    assert by_name(found)["RMSE"].on > 0
+    assert len(found.outside.examples) == 40
+
+
 def test_texts_are_assessed(tmp_path):
     rng = np.random.default_rng(2)
     words = {"fruit": ["apple", "pear", "plum"], "metal": ["iron", "zinc", "gold"]}

@@ -85,7 +85,7 @@ def labelled(name: str, trained: Trained) -> Examples:
         wanted = Targets(trained.task, np.zeros(0), trained.classes, "")
         targets = wanted.alike(_targets(Path(name), trained), f"{name} (targets)")
         return _with_targets(examples, targets)
-    data = _loaded(name, trained)
+    data = _loaded(name, trained, trained.task)
     if data.task != trained.task:
         raise StudyError(f"{name}: its targets must be those of a {trained.task}, as in training, found {data.task}.")
     if data.test_inputs is None or data.test_targets is None:
@@ -103,7 +103,7 @@ def unlabelled(name: str, trained: Trained) -> Examples:
     if _is_file(name):
         inputs = load_inputs(name, trained.preparation, column=trained.text or TEXT_COLUMN)
         return _examples(name, trained, inputs, None)
-    data = _loaded(name, trained)
+    data = _loaded(name, trained, None)
     inputs = data.inputs if data.test_inputs is None else data.test_inputs
     return _examples(name, trained, inputs, None, data.test_inputs is not None)
 
@@ -112,9 +112,8 @@ def _is_file(name: str) -> bool:
     return name not in NAMES and Path(name).suffix.lower() in _FILES
 
 
-def _loaded(name: str, trained: Trained) -> Dataset:
-    own = name not in NAMES
-    return load(name, task=trained.task if own and trained.task == "regression" else None, data_dir=trained.data_dir)
+def _loaded(name: str, trained: Trained, task: Task | None) -> Dataset:
+    return load(name, task=None if name in NAMES else task, data_dir=trained.data_dir)
 
 
 def _examples(
