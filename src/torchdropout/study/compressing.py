@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from sklearn.model_selection import train_test_split
@@ -27,7 +27,7 @@ from torchdropout.study.datasets import Dataset
 from torchdropout.study.errors import StudyError
 from torchdropout.study.fitting import Job, Network, prepared
 from torchdropout.study.metrics import Split
-from torchdropout.study.sparsifying import METHODS, Method, Tick, Training
+from torchdropout.study.sparsifying import METHODS, Tick, Training
 from torchdropout.study.store import FILE, Store
 from torchdropout.study.training import Epoch
 
@@ -92,7 +92,7 @@ def compress(
     if count < 1 or retrain < 0:
         given = f"{count} and {retrain}"
         raise StudyError(f"compress: `epochs` must be at least 1 and `retrain` at least 0, got {given}.")
-    how = Training(cast(Method, method), count, parts.config.lr, parts.config.batch_size, 0)
+    how = Training(method, count, parts.config.lr, parts.config.batch_size, 0)
     total = 2 * (count + retrain) + parts.config.epochs + len(sparsifying.SHARES) + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

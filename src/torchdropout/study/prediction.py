@@ -11,7 +11,7 @@ from torchdropout.study.datasets import TEXT_COLUMN, load_inputs
 
 
 def predict(folder: Path | str, path: Path | str) -> pd.DataFrame:
-    """Predict the examples of a file, noise off, with the best model of a comparison, or with the smaller one of a compression.
+    """Predict the examples of a file, noise off, with a comparison's best model, or a compression's.
 
     Args:
         folder: What `compare` or `compress` wrote.
