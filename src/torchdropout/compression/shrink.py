@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils._pytree import tree_map
 
-from torchdropout.compression import _groups
+from torchdropout.compression import _constants, _groups, _recurrent
 from torchdropout.compression._plain import is_ours
 from torchdropout.compression._run import first_outputs, outputs, tensors
+from torchdropout.compression.heads import FewerHeads, left
 from torchdropout.compression.prune import to_plain_
 from torchdropout.surgery._select import check_bare
 
@@ -23,7 +25,10 @@ def shrink(model: nn.Module, example_inputs: Any, *, tolerance: float = 1e-4) ->
 
     A unit or channel does nothing if all layers that make it have only zeros for it, biases and batch norms too, and
     nothing on its way (an activation, a residual sum) makes it other than zero; or if all layers that take it have only
-    zeros for it. Layers of this package become plain ones; those that compute nothing in eval are identities.
+    zeros for it. One that is constant, since only a bias is left of what makes it, joins the biases of the linear
+    layers and unpadded convolutions behind it. Attention heads go, for which `torch.nn.MultiheadAttention` becomes a
+    `torchdropout.compression.heads.FewerHeads`, and units of LSTM, GRU and RNN. A layer whose units are all superfluous
+    keeps one. Layers of this package become plain ones; those that compute nothing in eval are identities.
     `torchdropout.prune_` makes the zeros; any other way to them will do.
 
     The result is in eval, and is compared with the model on `example_inputs` and on random inputs like them after every
@@ -62,7 +67,52 @@ def shrink(model: nn.Module, example_inputs: Any, *, tolerance: float = 1e-4) ->
     _without_masks(small)
     _check_alike(small, inputs, expected, tolerance)
     _check_reached(small, example_inputs)
-    return _without_channels(small, inputs, expected, tolerance)
+    seen = _Seen(inputs, expected, tolerance)
+    for change in (_without_constants, _without_heads, _without_recurrent_units):
+        small = change(small, seen)
+    return _without_channels(small, seen)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Inputs, the original's outputs on them, and how near to these those of a smaller model must be."""
+
+    inputs: list[Any]
+    expected: list[list[Tensor]]
+    tolerance: float
+
+    def agrees(self, model: nn.Module) -> bool:
+        """Whether a model gives the original's outputs."""
+        return _alike(model, self.inputs, self.expected, self.tolerance)
+
+
+def _without_constants(model: nn.Module, seen: _Seen) -> nn.Module:
+    first = seen.inputs[0]
+    count = len(first) if isinstance(first, (tuple, list, dict)) else 1
+    for name in _constants.names(model):
+        candidate = _constants.fold(copy.deepcopy(model), name, count)
+        if candidate is not None and seen.agrees(candidate):
+            model = candidate
+    return model
+
+
+def _without_heads(model: nn.Module, seen: _Seen) -> nn.Module:
+    for name in [n for n, m in model.named_modules() if type(m) is nn.MultiheadAttention]:
+        attention = model.get_submodule(name)
+        kept = left(attention)  # type: ignore[arg-type]
+        if kept is not None and name:
+            candidate = copy.deepcopy(model)
+            candidate.set_submodule(name, FewerHeads(attention, kept))  # type: ignore[arg-type]
+            model = candidate if seen.agrees(candidate) else model
+    return model
+
+
+def _without_recurrent_units(model: nn.Module, seen: _Seen) -> nn.Module:
+    for name in [n for n, m in model.named_modules() if type(m) in _recurrent.KINDS and n]:
+        candidate = _recurrent.smaller(copy.deepcopy(model), name)
+        if candidate is not None and seen.agrees(candidate):
+            model = candidate
+    return model
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -79,18 +129,31 @@ def _without_masks(model: nn.Module) -> None:
             prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
-def _without_channels(model: nn.Module, inputs: list[Any], expected: list[list[Tensor]], tolerance: float) -> nn.Module:
+class _UntraceableError(ValueError):
+    """Torch-Pruning cannot trace a model."""
+
+
+def _without_channels(model: nn.Module, seen: _Seen) -> nn.Module:
     """The model without the channels that can go, a group of layers after the other, until there are none."""
     names = [name for name, module in model.named_modules() if type(module) in _groups.WEIGHTED]
     skipped, changed = set[tuple[str, int]](), True
     while changed:
         changed = False
         for name in names:
-            found = _candidate(model, name, inputs[0], skipped)
+            try:
+                found = _candidate(model, name, seen.inputs[0], skipped)
+            except _UntraceableError as error:
+                if not any(isinstance(module, _recurrent.KINDS) for module in model.modules()):
+                    raise
+                message = (
+                    f"shrink: channels are left as they are beside recurrent layers; {str(error)[len('shrink: ') :]}"
+                )
+                warnings.warn(message, stacklevel=3)
+                return model
             if found is None:
                 continue
             candidate, size = found
-            if _alike(candidate, inputs, expected, tolerance):
+            if seen.agrees(candidate):
                 model, changed = candidate, True
             else:
                 skipped.add((name, size))
@@ -129,7 +192,7 @@ def _graph(model: nn.Module, inputs: Any) -> Any:
             )
     except Exception as error:  # whatever tracing meets in a model
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"shrink: `model` must be one that Torch-Pruning can trace; found: {reason}") from error
+        raise _UntraceableError(f"shrink: `model` must be one that Torch-Pruning can trace; found: {reason}") from error
 
 
 def _probes(example_inputs: Any) -> list[Any]:
@@ -161,7 +224,7 @@ def _difference(model: nn.Module, inputs: list[Any], expected: list[list[Tensor]
 def _alike(model: nn.Module, inputs: list[Any], expected: list[list[Tensor]], tolerance: float) -> bool:
     try:
         return _difference(model, inputs, expected) <= tolerance
-    except (RuntimeError, ValueError, IndexError):  # shapes that no longer fit, as where a forward has numbers in it
+    except Exception:  # shapes that no longer fit, as where a forward has numbers in it, or what is not there any more
         return False
 
 
