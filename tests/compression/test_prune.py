@@ -68,7 +68,8 @@ def test_one_weight_stays_that_with_the_least_noise(level):
         layer.log_sigma2.fill_(level)
     report = td.prune_(model := nn.Sequential(layer))
     torch.testing.assert_close(model[0].weight.data, torch.tensor([[0.0, 0.0, -0.3], [0.0, 0.0, 0.0]]))
-    assert report.layers[0].kept == 1
+    assert (report.layers[0].kept, report.layers[0].all_noise) == (1, True)
+    assert str(report) == "0          1 of         6 weights left, the least noisy: all were to go"
 
 
 def test_one_channel_stays():
@@ -77,7 +78,7 @@ def test_one_channel_stays():
         gate.log_sigma.copy_(torch.tensor([5.0, 3.0, 4.0]))
     assert not gate.mask.any()
     report = td.prune_(model := nn.Sequential(nn.Linear(2, 3), gate))
-    assert report.layers[0].kept == 1
+    assert (report.layers[0].kept, report.layers[0].all_noise) == (1, True)
     assert model[0].weight.any(1).tolist() == [False, True, False]
 
 

@@ -26,12 +26,18 @@ class Pruned:
         what: `"weights"`, `"channels"` of its output, or `"input channels"`.
         total: How many there were.
         kept: How many are left.
+        all_noise: Whether all of them were to go, so that the one with the least noise was kept.
     """
 
     name: str
     what: str
     total: int
     kept: int
+    all_noise: bool = False
+
+    def __str__(self) -> str:
+        more = ", the least noisy: all were to go" if self.all_noise else ""
+        return f"{self.kept:>9} of {self.total:>9} {self.what} left{more}"
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,7 @@ class PruneReport:
 
     def __str__(self) -> str:
         width = max(len(layer.name) for layer in self.layers)
-        return "\n".join(
-            f"{layer.name:<{width}}  {layer.kept:>9} of {layer.total:>9} {layer.what} left" for layer in self.layers
-        )
+        return "\n".join(f"{layer.name:<{width}}  {layer}" for layer in self.layers)
 
 
 @torch.no_grad()
@@ -120,12 +124,15 @@ def _settle(name: str, module: Any, threshold: float | None, snr: float | None) 
     """Set a layer's threshold, and where it would remove everything, keep one."""
     if isinstance(module, td.LogNormalDropout):
         limit = module.snr_threshold if snr is None else snr
+        module.snr_threshold = limit
+        everything = not bool(module.mask.any())
         module.snr_threshold = min(limit, float(module.snr().max()) * (1.0 - 1e-6))
         host, slot = host_of(name)
         what = "input channels" if slot == BEFORE else "channels"
-        return Pruned(host, what, module.mask.numel(), int(module.mask.sum()))
+        return Pruned(host, what, module.mask.numel(), int(module.mask.sum()), everything)
     module.threshold = module.threshold if threshold is None else threshold
-    if not bool(module.mask.any()):
+    everything = not bool(module.mask.any())
+    if everything:
         signal = (2 * module.weight.abs().log() - module.log_sigma2).flatten()
         best = torch.zeros_like(signal, dtype=torch.bool)
         best[signal.argmax()] = True
@@ -133,7 +140,7 @@ def _settle(name: str, module: Any, threshold: float | None, snr: float | None) 
         module.weight.masked_fill_(~best, 0.0)
         module.log_sigma2.masked_fill_(best, -40.0)
     kept = int((module.mask & (module.weight != 0)).sum())
-    return Pruned(name, "weights", module.weight.numel(), kept)
+    return Pruned(name, "weights", module.weight.numel(), kept, everything)
 
 
 def _restore(model: nn.Module, before: dict[nn.Module, tuple[object, object]], saved: dict[str, torch.Tensor]) -> None:
