@@ -26,7 +26,22 @@ def test_operations_and_sizes_are_those_counted_by_hand():
     assert found.before.bytes == 4 * (parameters + 16) + 8  # running moments and a counter
 
 
-def test_grouped_convolutions_and_attention_are_counted():
+def test_attention_is_counted_whatever_kernel_would_compute_it():
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    found = td.compression_report(nn.TransformerEncoder(layer, 2), layer, torch.randn(2, 5, 16), **FAST)
+    one = 2 * 5 * (4 * 16 * 16 + 2 * 16 * 32) + 2 * 2 * 5 * 5 * 16
+    assert (found.before.flops, found.after.flops) == (2 * one, one)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_layers_are_counted(kind, gates):
+    layer = kind(8, 16, batch_first=True)
+    found = td.compression_report(layer, layer, torch.randn(2, 5, 8), **FAST)
+    assert found.before.flops == 5 * 2 * gates * 16 * (8 + 16)
+
+
+def test_grouped_convolutions_are_counted():
     grouped = nn.Conv2d(8, 16, 3, groups=4, bias=False)
     found = td.compression_report(grouped, nn.Conv2d(8, 16, 3, bias=False), torch.randn(2, 8, 6, 6), **FAST)
     assert (found.before.flops, found.after.flops) == (2 * 16 * 16 * 2 * 9, 2 * 16 * 16 * 8 * 9)

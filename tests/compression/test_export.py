@@ -41,6 +41,14 @@ def test_the_file_computes_what_the_model_computes_in_eval(tmp_path, suffix, mod
         np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-3, atol=1e-4)
 
 
+def test_a_file_has_no_one_s_examples_in_it(tmp_path):
+    many = torch.full((40_000, 5), 1234.5)
+    model = nn.Sequential(nn.Linear(5, 2))
+    path = td.export(model, tmp_path / "m.pt2", many[:4])
+    assert path.stat().st_size < 100_000
+    assert not any(bool((x == 1234.5).any()) for x in torch.export.load(path).example_inputs[0])
+
+
 def test_an_onnx_file_is_valid_and_whole(tmp_path):
     path = td.export(net(), tmp_path / "model.onnx", X)
     onnx.checker.check_model(onnx.load(path), full_check=True)

@@ -72,10 +72,11 @@ def export(model: nn.Module, path: str | os.PathLike[str], example_inputs: Any, 
 def _program(model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """The exported program, with any number of examples if the model allows it."""
     any_size = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
+    blank = tuple(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in inputs)  # a file keeps its examples
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(model, inputs, dynamic_shapes=any_size)
+            return torch.export.export(model, blank, dynamic_shapes=any_size)
     except Exception as error:  # whatever an exporter meets in a model
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"export: `model` must be one that torch.export takes; found: {reason}") from error

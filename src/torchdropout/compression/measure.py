@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -127,11 +128,27 @@ def _rows(inputs: Any, count: int) -> Any:
     return by_rows(inputs, 0, lambda x: x[torch.arange(count, device=x.device) % len(x)])
 
 
+_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Of the scores and of the mean of the values, from shapes `(N, heads, L, d)`."""
+    batch, heads, length, size = query
+    return int(2 * batch * heads * length * key[2] * (size + value[3]))
+
+
 @torch.no_grad()
 def _flops(model: nn.Module, inputs: Any) -> int:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        run(model, inputs)
+    counter = FlopCounterMode(display=False, custom_mapping={_ATTENTION: _attention_flops})
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # kernels for whole layers, which the counter does not know
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a switch beside the one for recurrent layers does nothing here
+            with counter, torch.backends.mkldnn.flags(enabled=False):
+                run(model, inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())
 
 
