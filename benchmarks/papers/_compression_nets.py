@@ -54,9 +54,9 @@ class Network:
 
 
 NETWORKS = (
-    Network("LeNet-300-100", lenet_300_100, "sparse-variational", 1.92, "68 times", 0.2),
-    Network("LeNet-5", lenet_5, "sparse-variational", 0.75, "280 times", 0.45),
-    Network("LeNet-500-300", lenet_500_300, "log-normal", 1.55, "245-160-55", 0.1),
+    Network("LeNet-300-100", lenet_300_100, "sparse-variational", 1.92, "68 times", 0.15),
+    Network("LeNet-5", lenet_5, "sparse-variational", 0.75, "280 times", 0.35),
+    Network("LeNet-500-300", lenet_500_300, "log-normal", 1.55, "245-160-55", 0.25),
     Network("LeNet-5, gates", lenet_5, "log-normal", 0.86, "3-18-284-283", 0.25),
 )
 
@@ -152,7 +152,7 @@ def noisy_training(model: nn.Module, network: Network, steps: int, path: Path, d
 
 
 def seconds_of_a_step(model: nn.Module, x: Tensor, y: Tensor, tries: int = 60) -> float:
-    """The median processor time of a step with the divergence, on a copy, which others on the machine do not lengthen."""
+    """The median processor time of a step with the divergence, on a copy; others on the machine do not lengthen it."""
     twin, times = copy.deepcopy(model).train(), []
     optimizer = torch.optim.Adam(twin.parameters(), 0.0)
     for _ in range(tries):
@@ -188,9 +188,8 @@ def of_equal_size(network: Network, pruned: nn.Module, trained: nn.Sequential) -
         for theirs, ours in zip(layers(pruned)[:-1], layers(model)[:-1], strict=True):
             small = _smallest(ours.weight.flatten(1).norm(dim=1), int(theirs.weight.flatten(1).any(1).sum()))
             ours.weight[small], ours.bias[small] = 0.0, 0.0
-        linear = [(a, b) for a, b in zip(layers(pruned), layers(model), strict=True) if isinstance(a, nn.Linear)][0]
-        norms = linear[1].weight.norm(dim=0)
-        linear[1].weight[:, _smallest(norms, int(linear[0].weight.any(0).sum()))] = 0.0
+        theirs, ours = (next(m for m in layers(each) if isinstance(m, nn.Linear)) for each in (pruned, model))
+        ours.weight[:, _smallest(ours.weight.norm(dim=0), int(theirs.weight.any(0).sum()))] = 0.0
     return model
 
 

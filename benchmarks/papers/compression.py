@@ -2,8 +2,8 @@
 
 MNIST. Sparse variational dropout (Molchanov, Ashukha, Vetrov, ICML 2017, arXiv:1701.05369, tables 2 and 3) on
 LeNet-300-100 and LeNet-5; log-normal gates (Neklyudov, Molchanov, Ashukha, Vetrov, NIPS 2017, arXiv:1705.07283,
-table 1) on LeNet-500-300 and LeNet-5, started from trained weights. Magnitude pruning trains as many steps: half, then it
-removes the smallest weights, or the units with the smallest norms, until as many are left, and trains the other half
+table 1) on LeNet-500-300 and LeNet-5, started from trained weights. Magnitude pruning trains as many steps: half, then
+it removes the smallest weights, or the units with the smallest norms, until as many are left, and trains the other half
 with the zeros fixed. The size is that of `save_compact`'s file of the shrunk model, the latency that of 64 images.
 
 Then, without data: by how much the latency falls where pruned channels are taken out of a wide MLP and of a CNN.
@@ -137,9 +137,9 @@ def wide() -> dict[str, tuple[nn.Module, Tensor]]:
 
 
 def latencies() -> None:
-    print(
-        "\n| 64 examples of | channels removed | operations, times less | ms before | ms after | times less | at least half as many |"
-    )
+    heads = ("64 examples of", "channels removed", "operations, times less", "ms before", "ms after", "times less")
+    print(f"
+| {' | '.join(heads)} | at least half as many |")
     print("|---|---|---|---|---|---|---|")
     for name, (model, x) in wide().items():
         for part in (0.5625, 0.625, 0.6875):  # numbers of channels that processors like
@@ -151,9 +151,9 @@ def latencies() -> None:
 
 
 def table(results: dict[str, dict]) -> None:
-    print(
-        "\n| network | by | epochs | test error | paper | left | paper | bytes | times less | operations, times less | ms | ms dense |"
-    )
+    heads = ("network", "by", "epochs", "test error", "paper", "left", "paper", "bytes", "times less")
+    print(f"
+| {' | '.join(heads)} | operations, times less | ms | ms dense |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for network in NETWORKS:
         found = results[network.name]
