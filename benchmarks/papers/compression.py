@@ -26,7 +26,16 @@ from pathlib import Path
 
 import torch
 from _compression_nets import (
-    BATCH, EPOCHS, NETWORKS, Network, layers, mnist, noisy_training, of_equal_size, plain_training, prepared,
+    BATCH,
+    EPOCHS,
+    NETWORKS,
+    Network,
+    layers,
+    mnist,
+    noisy_training,
+    of_equal_size,
+    plain_training,
+    prepared,
     seconds_of_a_step,
 )  # fmt: skip
 from torch import Tensor, nn
@@ -138,8 +147,7 @@ def wide() -> dict[str, tuple[nn.Module, Tensor]]:
 
 def latencies() -> None:
     heads = ("64 examples of", "channels removed", "operations, times less", "ms before", "ms after", "times less")
-    print(f"
-| {' | '.join(heads)} | at least half as many |")
+    print(f"\n| {' | '.join(heads)} | at least half as many |")
     print("|---|---|---|---|---|---|---|")
     for name, (model, x) in wide().items():
         for part in (0.5625, 0.625, 0.6875):  # numbers of channels that processors like
@@ -152,8 +160,7 @@ def latencies() -> None:
 
 def table(results: dict[str, dict]) -> None:
     heads = ("network", "by", "epochs", "test error", "paper", "left", "paper", "bytes", "times less")
-    print(f"
-| {' | '.join(heads)} | operations, times less | ms | ms dense |")
+    print(f"\n| {' | '.join(heads)} | operations, times less | ms | ms dense |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for network in NETWORKS:
         found = results[network.name]
