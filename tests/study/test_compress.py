@@ -1,7 +1,7 @@
 import json
 import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import onnxruntime
@@ -13,6 +13,7 @@ from torch import nn
 import torchdropout as td
 from torchdropout.study import StudyError, compare, comparison, compress, compressing, load_model, predict, sparsifying
 from torchdropout.study.choosing import Wanted, changed, choose
+from torchdropout.study.reporting import compressed
 from torchdropout.study.sparsifying import Point
 
 SMALL = {"folds": 2, "seeds": 1, "epochs": 8, "jobs": 1, "widths": [24]}
@@ -58,6 +59,32 @@ def test_a_study_s_model_becomes_smaller_and_runs_elsewhere(folder, few, tmp_pat
     assert next(iter(dict.fromkeys(what for what, _ in ticks))) == "training on a part"
 
 
+def test_the_page_says_what_the_numbers_are():
+    about = {
+        "study": {"data": "</script><b>set", "model": "mlp", "condition": "none"}, "method": "sparse-vd", "epochs": 60,
+        "retrain": 2, "wanted": {"size": None, "loss": None}, "share": 0.8, "threshold": 3.0,
+        "accuracy_on_choosing_part": 0.96, "curve": [asdict(each) for each in POINTS] + [asdict(CHOSEN)],
+        "judged": changed(torch.tensor([True] * 8), torch.tensor([True] * 7 + [False])),
+        "sizes": {"learn": 70, "choose": 15, "judge": 8}, "before": COST, "after": COST | {"parameters": 40},
+        "layers": [{"name": "linear1", "kind": "Linear", "units": 24, "units_left": 7, "weights": 1536,
+                    "weights_left": 90, "weights_stored": 448}],
+        "pixels": [[0, 2], [1, 0]], "files": {"model.onnx": 900}, "bytes": {"before": 1000, "after": 250},
+    }  # fmt: skip
+    page = compressed.render(about)
+    for text in (
+        "4.0 times smaller",
+        "100.00 % before",
+        "87.50 % after",
+        "2 of 4 pixels",
+        "80% of 60 epochs",
+        "5.86 %",
+    ):
+        assert text in page
+    assert "</script><b>set" not in page
+    assert page.count("data-figure=") == 3 == len(json.loads(page.split('id="figures">')[1].split("</script>")[0]))
+    assert "What is still read" not in compressed.render(about | {"pixels": None})
+
+
 def test_the_same_again(folder, tmp_path):
     wanted = Wanted(loss=100.0)
     first, second = (compress(folder, tmp_path / name, wanted=wanted, epochs=8).about for name in "ab")
@@ -90,6 +117,10 @@ def test_pixels_are_counted_at_their_place():
     assert compressing._pixels((6,), plain, plain) is None
     conv = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(6, 2))
     assert compressing._pixels((1, 4, 5), conv, conv) is None
+
+
+COST = {"parameters": 300, "nonzero": 300, "bytes": 1200, "flops": 600, "latency_1": 0.1, "latency_64": 1.0}
+CHOSEN = Point(0.8, 3.0, 50, 40, 200, 0.94)
 
 
 POINTS = [
