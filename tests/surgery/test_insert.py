@@ -25,7 +25,7 @@ def graph(model):
             name,
             id(module),
             type(module),
-            sorted(set(module.__dict__) - {"_is_torch_compile"}),
+            sorted(set(module.__dict__) - {"_is_torch_compile", "_compile_kwargs"}),
             list(module._modules),
             len(module._forward_hooks),
         )
