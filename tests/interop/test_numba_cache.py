@@ -35,8 +35,8 @@ with warnings.catch_warnings(record=True) as caught:
         layer(torch.ones(9))
 ours = [w for w in caught if str(w.message).startswith("torchdropout")]
 print(len(ours), *{w.category.__name__ for w in ours})
-from torchdropout.ops import elementwise
-print(td.__file__, elementwise.__name__ if elementwise._cpu_kernel(torch.float32) else None)
+from torchdropout.ops import devices
+print(td.__file__, devices.__name__ if devices.cpu_kernel(torch.float32) else None)
 """
 
 
@@ -97,8 +97,8 @@ def test_a_numba_that_fails_is_replaced_with_one_warning(monkeypatch):
 
     key, x = td.key(1), torch.ones(1000)
     expected = td.functional.dropout(x, 0.3, key=key)
-    ops.elementwise._cpu_kernel.cache_clear()
-    monkeypatch.setattr(ops.elementwise, "_reasons", {})
+    ops.devices.cpu_kernel.cache_clear()
+    monkeypatch.setattr(ops.devices, "_reasons", {})
     monkeypatch.setattr(cpu, "compiled", fail)
     try:
         with pytest.warns(
@@ -110,7 +110,7 @@ def test_a_numba_that_fails_is_replaced_with_one_warning(monkeypatch):
             assert torch.equal(td.functional.dropout(x, 0.3, key=key), expected)
             assert torch.equal(td.functional.dropout(x.double(), 0.3, key=key) == 0, expected == 0)
     finally:
-        ops.elementwise._cpu_kernel.cache_clear()
+        ops.devices.cpu_kernel.cache_clear()
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_read_only_install_caches_in_the_users_folder(unwritable, tmp_path, ma
     home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": None, "NUMBA_CACHE_DIR": None}
     lines = run(MASK, PYTHONPATH=unwritable, **home)
     assert lines[:3] == [mask, mask, "0"]
-    assert lines[3] == f"{unwritable}/torchdropout/__init__.py torchdropout.ops.elementwise"
+    assert lines[3] == f"{unwritable}/torchdropout/__init__.py torchdropout.ops.devices"
     assert list((tmp_path / "home").rglob("*.nbc"))
 
 
@@ -138,4 +138,4 @@ def test_a_read_only_install_without_any_folder_compiles_each_time(unwritable, m
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": None, "NUMBA_CACHE_DIR": None}
     lines = run(MASK, PYTHONPATH=unwritable, **nowhere)
     assert lines[:3] == [mask, mask, "0"]
-    assert lines[3] == f"{unwritable}/torchdropout/__init__.py torchdropout.ops.elementwise"
+    assert lines[3] == f"{unwritable}/torchdropout/__init__.py torchdropout.ops.devices"

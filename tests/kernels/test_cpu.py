@@ -66,7 +66,7 @@ def test_bernoulli_noise_equals_the_reference_bit_for_bit(x_and_key, p, scaled):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_cpu_kernels_serve_every_dtype(dtype):
-    assert ops.elementwise._cpu_kernel(dtype) is cpu
+    assert ops.devices.cpu_kernel(dtype) is cpu
 
 
 @settings(max_examples=60)

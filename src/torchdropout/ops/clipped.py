@@ -14,7 +14,8 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 from torch.nn import functional as F
 
-from torchdropout.ops.elementwise import compiles, plain_operations_wanted
+from torchdropout.ops.devices import compiles
+from torchdropout.ops.elementwise import plain_operations_wanted
 
 Bounds = tuple[float, float]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
-from torchdropout.ops.elementwise import compiles, plain_operations_wanted
+from torchdropout.ops.devices import compiles
+from torchdropout.ops.elementwise import plain_operations_wanted
 
 
 def gate(x: Tensor, gates: Tensor, dim: int) -> Tensor:

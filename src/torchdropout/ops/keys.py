@@ -7,7 +7,7 @@ import functools
 from torch import Tensor
 
 from torchdropout import rng
-from torchdropout.ops.elementwise import compiles
+from torchdropout.ops.devices import compiles
 
 
 def fold_in_all(keys: Tensor, numbers: Tensor) -> Tensor:

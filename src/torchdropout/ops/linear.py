@@ -15,12 +15,11 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout import laws, rng
+from torchdropout.ops.devices import compiles, cuda_kernel
 from torchdropout.ops.elementwise import (
     _checked,
-    _cuda_kernel,
     _drawn_in_graph,
     _functorch_active,
-    compiles,
     multiply,
     plain_operations_wanted,
 )
@@ -52,7 +51,7 @@ def masked_linear(x: Tensor, weight: Tensor, p: float | Tensor, *, key: Tensor |
 
 def _kernel_serves(x: Tensor, weight: Tensor, p: float | Tensor, key: Tensor) -> bool:
     if x.is_cuda:
-        return x.dtype == torch.float32 and _cuda_kernel() is not None and _fits(x, weight, p, key)
+        return x.dtype == torch.float32 and cuda_kernel() is not None and _fits(x, weight, p, key)
     return x.is_cpu and x.dtype in (torch.float32, torch.float64) and _kernel_compiles(x.dtype)
 
 

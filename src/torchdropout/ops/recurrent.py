@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
-from torchdropout.ops.elementwise import compiles, plain_operations_wanted
+from torchdropout.ops.devices import compiles
+from torchdropout.ops.elementwise import plain_operations_wanted
 from torchdropout.ops.project import gradients, product_with_inputs, projected, steps_of
 
 LSTMWeights = tuple[Tensor, Tensor, Tensor | None]

@@ -15,7 +15,8 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout import laws, rng
-from torchdropout.ops.elementwise import _checked, compiles, multiply, plain_operations_wanted
+from torchdropout.ops.devices import compiles
+from torchdropout.ops.elementwise import _checked, multiply, plain_operations_wanted
 
 _HALF = (torch.float16, torch.bfloat16)
 

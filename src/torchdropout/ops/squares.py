@@ -11,7 +11,8 @@ from torch.autograd.function import Function
 from torch.compiler import is_compiling
 
 from torchdropout import rng
-from torchdropout.ops.elementwise import _checked, compiles, plain_operations_wanted
+from torchdropout.ops.devices import compiles
+from torchdropout.ops.elementwise import _checked, plain_operations_wanted
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
