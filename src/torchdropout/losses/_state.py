@@ -10,7 +10,7 @@ from torchdropout.losses import _sources
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _TOLD = ("training", "draws_per", *_HOOKS)  # all that matters of a module that tells what it draws
-_KNOWN_TO_MATTER = (*_TOLD, "p", "_p", "dropout", "num_layers", "inplace", "inference", "per", "_recurrent", "forward")
+_KNOWN_TO_MATTER = {*_TOLD, "p", "_p", "dropout", "num_layers", "inplace", "inference", "per", "_recurrent", "forward"}
 _SKIPPED = vars(nn.Module()).keys() - set(_TOLD)
 
 
@@ -26,7 +26,7 @@ def state(model: nn.Module, unseen: tuple[str, ...]) -> list[Any]:
 def _shown_attributes(module: nn.Module, seen: dict[int, Any]) -> list[tuple[str, Any]]:
     held = vars(module)
     if _sources.is_known_module(module):
-        return [(name, _shown(held[name], seen)) for name in _KNOWN_TO_MATTER if name in held]
+        return [(name, _shown(held[name], seen)) for name in held if name in _KNOWN_TO_MATTER]
     if _sources.declared(module):
         return [(name, _shown(held[name], seen)) for name in _TOLD if name in held]
     return [(name, _shown(value, seen)) for name, value in held.items() if name not in _SKIPPED]

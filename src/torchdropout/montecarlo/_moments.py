@@ -22,9 +22,8 @@ class Running:
 
     def add(self, part: Tensor) -> None:
         """Samples `(S, ...)`."""
-        part = part.double()
-        mean = part.mean(0)
-        squares = (part - mean).square().sum(0)
+        variance, mean = torch.var_mean(part.double(), 0, correction=0)
+        squares = variance * len(part)
         total = self.count + len(part)
         if self.count == 0:
             self.mean, self.squares = mean, squares

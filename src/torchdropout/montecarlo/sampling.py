@@ -113,8 +113,8 @@ def _fits(name: str, module: nn.Module, wanted: str | type[nn.Module]) -> bool:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    hooks = module._forward_pre_hooks.values()
-    return isinstance(module, _NORMS) or any(isinstance(hook, SpectralNorm) for hook in hooks)
+    hooks = module._forward_pre_hooks
+    return isinstance(module, _NORMS) or (bool(hooks) and any(isinstance(h, SpectralNorm) for h in hooks.values()))
 
 
 def _enter(modules: Iterable[nn.Module]) -> None:
@@ -145,7 +145,7 @@ def _buffers(modules: Iterable[nn.Module]) -> list[tuple[nn.Module, str, Tensor,
     return [
         (module, name, buffer, buffer.detach().clone())
         for module in modules
-        if not _is_torchs(module)
+        if module._buffers and not _is_torchs(module)
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
@@ -161,6 +161,8 @@ def _is_observer(module: nn.Module) -> bool:
 
 def _put_back(model: nn.Module, held: list[tuple[nn.Module, str, Tensor, Tensor]]) -> list[str]:
     """Give changed buffers their values back; the names of their modules."""
+    if not held:
+        return []
     changed = []
     names = {module: name for name, module in model.named_modules()}
     for module, name, buffer, old in held:
