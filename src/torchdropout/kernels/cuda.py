@@ -18,7 +18,6 @@ from torchdropout.laws import Bernoulli, Law, Normal
 
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
 BERNOULLI, NORMAL, UNIFORM = 0, 1, 2
-_ROWS = 1 << 15  # rows of keys beyond which the grid's axes change places
 
 
 @triton.jit
@@ -35,6 +34,13 @@ def words_of(keys, row, tile):
         zero + (offset & 0xFFFFFFFF).to(tl.uint32),
         zero + (offset >> 32).to(tl.uint32),
     )
+
+
+@triton.jit
+def _tile_and_row(tiles):
+    """Of a program: all are on the grid's first axis, the only one that takes more than 65,535."""
+    number = tl.program_id(0).to(tl.int64)
+    return number % tiles, number // tiles
 
 
 @triton.jit
@@ -57,9 +63,9 @@ def _planes(x, residual, out, words, base, tile, inner, threshold, scale, PAIR, 
 
 @triton.jit
 def _bernoulli(
-    x, residual, out, keys, inner, threshold, scale, BITS: tl.constexpr, ADD: tl.constexpr, PL: tl.constexpr
+    x, residual, out, keys, inner, tiles, threshold, scale, BITS: tl.constexpr, ADD: tl.constexpr, PL: tl.constexpr
 ):
-    tile, row = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    tile, row = _tile_and_row(tiles)
     w0, w1, w2, w3 = words_of(keys, row, tile)
     limit = threshold.to(tl.uint32)
     base = row * inner
@@ -89,8 +95,8 @@ def _quarter(x, out, noise, base, start, inner, first, second):
 
 
 @triton.jit
-def _normal(x, out, keys, inner, mean, std):
-    tile, row = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+def _normal(x, out, keys, inner, tiles, mean, std):
+    tile, row = _tile_and_row(tiles)
     w0, w1, w2, w3 = words_of(keys, row, tile)
     base, start = row * inner, tile * 512
     for half in tl.static_range(2):
@@ -104,8 +110,8 @@ def _normal(x, out, keys, inner, mean, std):
 
 
 @triton.jit
-def _uniform(x, out, keys, inner, low, width):
-    tile, row = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+def _uniform(x, out, keys, inner, tiles, low, width):
+    tile, row = _tile_and_row(tiles)
     w0, w1, w2, w3 = words_of(keys, row, tile)
     base, lane = row * inner, tl.arange(0, 256)
     for pair in tl.static_range(2):
@@ -130,19 +136,20 @@ def multiply(x: Tensor, out: Tensor, key: Tensor, law: Law, residual: Tensor | N
     rows = key.numel() // 2
     inner = x.numel() // rows
     if isinstance(law, Bernoulli):
-        grid = (triton.cdiv(inner, 512 * (32 // law.bits)), rows)
+        tiles = triton.cdiv(inner, 512 * (32 // law.bits))
         at_once = min(32 // law.bits, 8)
         added = x if residual is None else residual
         _launch(
-            _bernoulli, grid, x, added, out, key, inner, law.threshold, law.scale,
+            _bernoulli, (tiles * rows,), x, added, out, key, inner, tiles, law.threshold, law.scale,
             BITS=law.bits, ADD=residual is not None, PL=at_once,
         )  # fmt: skip
         return
-    grid = (triton.cdiv(inner, 512), rows)
+    tiles = triton.cdiv(inner, 512)
+    grid = (tiles * rows,)
     if isinstance(law, Normal):
-        _launch(_normal, grid, x, out, key, inner, law.mean, law.std)
+        _launch(_normal, grid, x, out, key, inner, tiles, law.mean, law.std)
     else:
-        _launch(_uniform, grid, x, out, key, inner, law.low, law.high - law.low)
+        _launch(_uniform, grid, x, out, key, inner, tiles, law.low, law.high - law.low)
 
 
 def _launch(kernel, grid, *arguments, **constants) -> None:

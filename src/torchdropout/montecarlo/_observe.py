@@ -136,11 +136,6 @@ def structure(output: Any) -> Any:
     return spec, [leaf.dim() if isinstance(leaf, Tensor) else type(leaf) for leaf in leaves]
 
 
-def tensors(inputs: Any) -> list[Tensor]:
-    """All tensors of inputs."""
-    return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-
-
 def _name(func: Any) -> str:
     return str(getattr(func, "__name__", func)).strip("_") or str(func)
 
